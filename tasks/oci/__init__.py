@@ -1,0 +1,1 @@
+"""The specifications' nouns: frozen values and pure functions, no input or output."""

@@ -1,0 +1,40 @@
+"""What the edges say while they work: the Progress protocol and its silent default."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told of work in bytes. Every method may be called from any thread and must not block."""
+
+    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+        """Begin one item of work and return its number.
+
+        ``kind`` is ``blob``, ``layer`` or ``step``; ``total`` is in bytes where it is known.
+        """
+
+    def advance(self, item: int, count: int) -> None:
+        """``count`` more bytes of an item are done."""
+
+    def finish(self, item: int, outcome: str = "done") -> None:
+        """An item ended: ``done``, ``reused`` or ``failed``."""
+
+    def note(self, text: str) -> None:
+        """One line that people should see: a fallback taken, a retry, a warning."""
+
+
+class Silent:
+    """Progress that nobody looks at."""
+
+    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+        return 0
+
+    def advance(self, item: int, count: int) -> None:
+        pass
+
+    def finish(self, item: int, outcome: str = "done") -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass

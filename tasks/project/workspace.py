@@ -1,0 +1,88 @@
+"""Workspace: every path in the state directory, computed here and nowhere else.
+
+Names of images and bundles are checked by the schema to be single path components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..oci.digest import Digest
+
+STATE_DIRECTORY = "build"
+DECLARATION = "images.toml"
+LOCK = "images.lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """``project`` holds images.toml and images.lock; ``state`` is ``build/`` or ``--dir``."""
+
+    project: Path
+    state: Path
+
+    @property
+    def declaration(self) -> Path:
+        return self.project / DECLARATION
+
+    @property
+    def lock(self) -> Path:
+        return self.project / LOCK
+
+    @property
+    def blobs(self) -> Path:
+        return self.state / "blobs"
+
+    def blob(self, digest: Digest) -> Path:
+        return self.blobs / digest.algorithm / digest.encoded
+
+    def layout(self, image: str) -> Path:
+        return self.state / "layouts" / image
+
+    @property
+    def layers(self) -> Path:
+        return self.state / "layers"
+
+    def bundle(self, bundle: str) -> Path:
+        return self.state / "bundles" / bundle
+
+    def rootfs(self, bundle: str) -> Path:
+        return self.bundle(bundle) / "rootfs"
+
+    def config_json(self, bundle: str) -> Path:
+        return self.bundle(bundle) / "config.json"
+
+    def stamp(self, step: str, name: str) -> Path:
+        """Where a finished step writes its key, last of all."""
+        return self.state / "stamps" / step / f"{name}.json"
+
+    def entries(self, bundle: str) -> Path:
+        """The recorded entries of a bundle's rootfs, sorted by path."""
+        return self.state / "entries" / f"{bundle}.jsonl"
+
+    def unrepresented(self, bundle: str) -> Path:
+        """What this host or file system could not represent of a rootfs, JSON lines."""
+        return self.state / "entries" / f"{bundle}.unrepresented.jsonl"
+
+    @property
+    def run(self) -> Path:
+        return self.state / "run"
+
+    @property
+    def tmp(self) -> Path:
+        """Work in progress: nothing here is ever read as a result, and any of it may vanish."""
+        return self.state / "tmp"
+
+    def guard(self, name: str) -> Path:
+        """The lock file that two processes on one step meet at."""
+        return self.state / "locks" / name
+
+    @property
+    def database(self) -> Path:
+        return self.state / "state.db"
+
+    @property
+    def compiled(self) -> Path:
+        """images.toml as checked JSON, so that a warm start parses no TOML."""
+        return self.state / "images.json"

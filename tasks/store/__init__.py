@@ -1,0 +1,1 @@
+"""The edges: each effect (files, network, layers, processes) in one module."""
