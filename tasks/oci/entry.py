@@ -7,11 +7,20 @@ work from: they are the same for root and ordinary users, any umask, locale and 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import Any
 
 FILE, DIRECTORY, SYMLINK, CHARACTER, BLOCK, FIFO = "file", "dir", "symlink", "char", "block", "fifo"
+
+
+def text(value: bytes) -> str:
+    """UTF-8 whatever the locale, unlike os.fsdecode; other bytes become lone surrogates."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def raw(value: str) -> bytes:
+    """The bytes that :func:`text` was given."""
+    return value.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +49,7 @@ class Entry:
     def to_line(self) -> bytes:
         """One line of canonical JSON with a newline: what digests and entry files are made of."""
         found: dict[str, Any] = {
-            "path": os.fsdecode(self.path),
+            "path": text(self.path),
             "type": self.type,
             "mode": self.mode,
             "uid": self.uid,
@@ -51,13 +60,13 @@ class Entry:
             found["size"] = self.size
             found["sha256"] = self.sha256
         if self.type == SYMLINK:
-            found["target"] = os.fsdecode(self.target)
+            found["target"] = text(self.target)
         if self.device is not None:
             found["device"] = list(self.device)
         if self.hard_link:
-            found["hard_link"] = os.fsdecode(self.hard_link)
+            found["hard_link"] = text(self.hard_link)
         if self.xattrs:
-            found["xattrs"] = {os.fsdecode(name): value.hex() for name, value in self.xattrs}
+            found["xattrs"] = {text(name): value.hex() for name, value in self.xattrs}
         return json.dumps(found, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -65,7 +74,7 @@ class Entry:
         """Read what :meth:`to_line` wrote."""
         found = json.loads(line)
         return cls(
-            path=os.fsencode(found["path"]),
+            path=raw(found["path"]),
             type=found["type"],
             mode=found["mode"],
             uid=found["uid"],
@@ -73,11 +82,11 @@ class Entry:
             mtime=found["mtime"],
             size=found.get("size", 0),
             sha256=found.get("sha256", ""),
-            target=os.fsencode(found.get("target", "")),
+            target=raw(found.get("target", "")),
             xattrs=tuple(
-                (os.fsencode(name), bytes.fromhex(value))
+                (raw(name), bytes.fromhex(value))
                 for name, value in sorted(found.get("xattrs", {}).items())
             ),
             device=tuple(found["device"]) if "device" in found else None,
-            hard_link=os.fsencode(found.get("hard_link", "")),
+            hard_link=raw(found.get("hard_link", "")),
         )
