@@ -1,0 +1,63 @@
+"""The Linux calls that Python does not offer on every version we support.
+
+Imported by the run path, where each millisecond counts: nothing but ctypes and os.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_SLAVE = 0x80000
+
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+
+
+def _check(result: int, call: str, subject: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}", subject)
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    result = _libc.mount(
+        os.fsencode(source), os.fsencode(target), kind.encode(), flags, os.fsencode(data)
+    )
+    _check(result, "mount", target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(flags), "unshare", "")
+
+
+def join_namespace(descriptor: int, kind: int) -> None:
+    """setns(2); ``kind`` is one of the CLONE_NEW flags."""
+    _check(_libc.setns(descriptor, kind), "setns", "")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Have the kernel send a signal when the thread that started this process ends."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl", "")

@@ -1,0 +1,119 @@
+"""Put a writable tree above a rootfs that must not change.
+
+Works inside a private mount namespace and in the container's directory, whose relative names keep
+the mount options free of characters that overlayfs would take for separators.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOWER = "lower"
+MERGED = "merged"
+UPPER = "upper"
+WORK = "work"
+
+
+def mount_overlay(
+    *, upper: str, work: str, volatile: bool, fuse: str | None, note: Callable[[str], None]
+) -> None:
+    """Mount ``lower`` (a link to the rootfs) with ``upper`` above it on ``merged``.
+
+    Falls back to fuse-overlayfs, and at last to a copy. ``volatile`` is for upper directories
+    that are thrown away: nothing in them has to reach the disk.
+    """
+    layers = f"lowerdir={LOWER},upperdir={upper},workdir={work}"
+    options = [layers + ",userxattr", layers]
+    if os.geteuid() == 0 and not _in_user_namespace():
+        options.reverse()
+    if volatile:
+        options = [text + ",volatile" for text in options] + options
+    reason = ""
+    for text in options:
+        try:
+            kernel.mount("overlay", MERGED, "overlay", 0, text)
+        except OSError as error:
+            reason = reason or os.strerror(error.errno or errno.EINVAL)
+        else:
+            return
+    if fuse is not None and _mount_fuse(fuse, layers):
+        return
+    if not volatile:
+        raise OSError(
+            errno.EOPNOTSUPP, f"a persistent bundle needs overlayfs, which says {reason}", MERGED
+        )
+    note(f"overlayfs says {reason}: copying the rootfs for this run")
+    _copy(MERGED)
+
+
+def mount_read_only() -> None:
+    """Show the rootfs on ``merged`` in a way that nothing can write through."""
+    kernel.mount(LOWER, MERGED, "", kernel.MS_BIND)
+    for flags in (0, kernel.MS_NOSUID | kernel.MS_NODEV, kernel.MS_NODEV, kernel.MS_NOSUID):
+        try:
+            kernel.mount(
+                "", MERGED, "", kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | flags
+            )
+        except PermissionError:
+            continue
+        return
+    raise PermissionError(errno.EPERM, "cannot be mounted read-only", MERGED)
+
+
+def _in_user_namespace() -> bool:
+    with open("/proc/self/uid_map", "rb") as stream:
+        return stream.read().split() != [b"0", b"0", b"4294967295"]
+
+
+def _mount_fuse(program: str, layers: str) -> bool:
+    process = os.posix_spawn(
+        program,
+        [program, "-o", layers, MERGED],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+    )
+    return os.waitpid(process, 0)[1] == 0
+
+
+def _copy(target: str) -> None:
+    import shutil
+
+    os.rmdir(target)
+    shutil.copytree(os.path.realpath(LOWER), target, symlinks=True, copy_function=_copy_file)
+    _copy_owners(os.path.realpath(LOWER), target)
+
+
+def _copy_file(source: str, target: str) -> str:
+    import shutil
+    import stat
+
+    status = os.lstat(source)
+    if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+        return str(shutil.copy2(source, target, follow_symlinks=False))
+    os.mknod(target, status.st_mode, status.st_rdev)
+    return target
+
+
+def _copy_owners(source: str, target: str) -> None:
+    """Owners first, then modes: chown clears the set-user-id bit."""
+    import stat
+
+    for folder, folders, files in os.walk(target, topdown=False):
+        original = os.path.join(source, os.path.relpath(folder, target))
+        for name in (*folders, *files):
+            status = os.lstat(os.path.join(original, name))
+            path = os.path.join(folder, name)
+            os.lchown(path, status.st_uid, status.st_gid)
+            if not stat.S_ISLNK(status.st_mode):
+                os.chmod(path, stat.S_IMODE(status.st_mode))

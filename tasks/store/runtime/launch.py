@@ -1,0 +1,121 @@
+"""The child's side of a run: namespaces, the overlay, then the runtime in our place.
+
+The runtime becomes process 1 of a pid namespace of its own, in a private mount namespace. So the
+kernel keeps two promises for us: whatever ends the runtime ends the container with it, and no
+mount outlives either. With PDEATHSIG the same holds for the process that supervises them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from .. import cgroup, kernel, overlay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+
+class Launch:
+    """What the child needs to know."""
+
+    __slots__ = (
+        "argv", "folder", "fuse", "hide_unified", "proc", "read_only", "rootfs", "standard_files",
+        "upper", "volatile", "work",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        argv: Sequence[str],
+        folder: str,
+        rootfs: str,
+        read_only: bool,
+        upper: str,
+        work: str,
+        volatile: bool,
+        fuse: str | None,
+        hide_unified: bool,
+        standard_files: tuple[int, int, int] | None,
+    ) -> None:
+        self.argv = argv
+        self.folder = folder
+        self.rootfs = rootfs
+        self.read_only = read_only
+        self.upper = upper
+        self.work = work
+        self.volatile = volatile
+        self.fuse = fuse
+        self.hide_unified = hide_unified
+        self.standard_files = standard_files
+
+
+def start_as_root(launch: Launch, report: int, *, own_group: bool, mask: set[int]) -> int:
+    """Fork into new namespaces; returns the child's process id. ``report`` is a pipe's end."""
+    ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        try:
+            child = os.fork()
+            if child == 0:
+                become_runtime(launch, report, own_group=own_group, mask=mask)
+        finally:
+            kernel.join_namespace(ours, kernel.CLONE_NEWPID)
+    finally:
+        os.close(ours)
+    return child
+
+
+def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[int]) -> NoReturn:
+    """Go on as process 1 of the new pid namespace; errors go to the pipe ``report``."""
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        if own_group:
+            os.setpgid(0, 0)
+        kernel.unshare(kernel.CLONE_NEWNS)
+        prepare_mounts(launch, note=lambda text: _tell(report, "note", text))
+        exec_runtime(launch, mask)
+    except OSError as error:
+        where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+        _tell(report, "error", f"{error.strerror}{where}")
+    except BaseException as error:  # noqa: BLE001  the parent raises it
+        _tell(report, "error", repr(error))
+    finally:
+        os._exit(125)
+
+
+def _tell(report: int, kind: str, text: str) -> None:
+    os.write(report, json.dumps([kind, text]).encode() + b"\n")
+
+
+def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> None:
+    """The private mount namespace's own view: /proc of the new pid namespace, and the root."""
+    kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    if launch.hide_unified:
+        kernel.mount("none", cgroup.UNIFIED, "tmpfs", kernel.MS_NOSUID, "size=1m")
+    os.chdir(launch.folder)
+    if launch.read_only:
+        overlay.mount_read_only()
+    else:
+        overlay.mount_overlay(
+            upper=launch.upper,
+            work=launch.work,
+            volatile=launch.volatile,
+            fuse=launch.fuse,
+            note=note,
+        )
+
+
+def exec_runtime(launch: Launch, mask: set[int]) -> None:
+    """Replace this process by the runtime, with the signals as our caller had them."""
+    if launch.standard_files is not None:
+        for target, source in enumerate(launch.standard_files):
+            os.dup2(source, target)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would pass that on
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    os.execv(launch.argv[0], list(launch.argv))

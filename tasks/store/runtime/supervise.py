@@ -1,0 +1,135 @@
+"""The parent's side of a run: pass signals on, keep time limits, say how it ended.
+
+Signals are waited for instead of handled, so that none can arrive between two lines of Python.
+A container without a terminal runs in a process group of its own: what the terminal or
+``kill`` sends to us reaches it through us, exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+FORWARDED = frozenset(
+    (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+        signal.SIGCONT,
+        signal.SIGALRM,
+    )
+)
+TICK = 0.05
+
+
+class Supervisor:
+    """Waits for one child. In a thread other than the main one it leaves signals alone."""
+
+    def __init__(self, *, stop_signal: int, stop_grace: float, timeout: float | None) -> None:
+        self.stop_signal = stop_signal
+        self.stop_grace = stop_grace
+        self.timeout = timeout
+        self.timed_out = False
+        self.interrupts = 0
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.mask: set[int] = set()
+
+    def __enter__(self) -> Supervisor:
+        """Hold signals back, from before the child exists until it is gone."""
+        if self.in_main_thread:
+            self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD}))
+        else:
+            self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.in_main_thread:
+            while signal.sigtimedwait({signal.SIGCHLD}, 0) is not None:
+                pass
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+    def wait(self, child: int, *, passes_through: bool, tick: Callable[[], None] | None) -> int:
+        """Until the child ends; returns its exit status, 128 + n for signals.
+
+        ``passes_through``: the child shares our terminal and gets the terminal's signals itself.
+        ``tick`` is called now and then.
+        """
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        kill_at: float | None = None
+        while True:
+            status = self._reap(child)
+            if status is not None:
+                return status
+            moment = time.monotonic()
+            if deadline is not None and moment >= deadline:
+                self.timed_out = True
+                deadline = None
+                _send(child, self.stop_signal)
+                kill_at = moment + self.stop_grace
+            if kill_at is not None and moment >= kill_at:
+                _send(child, signal.SIGKILL)
+                kill_at = None
+            due = [at - moment for at in (deadline, kill_at) if at is not None]
+            if tick is not None:
+                tick()
+                due.append(TICK)
+            self._await_signal(child, min(due, default=None), passes_through)
+
+    def _reap(self, child: int) -> int | None:
+        process, status = os.waitpid(child, os.WNOHANG)
+        if process == 0:
+            return None
+        code = os.waitstatus_to_exitcode(status)
+        return 128 - code if code < 0 else code
+
+    def _await_signal(self, child: int, seconds: float | None, passes_through: bool) -> None:
+        if not self.in_main_thread:
+            _await_child(child, seconds)
+            return
+        waited: Iterable[int] = {*FORWARDED, signal.SIGCHLD}
+        if seconds is None:
+            information = signal.sigwaitinfo(waited)
+        else:
+            received = signal.sigtimedwait(waited, max(seconds, 0))
+            if received is None:
+                return
+            information = received
+        if information.si_signo == signal.SIGCHLD:
+            return
+        if passes_through and information.si_code > 0:  # from the terminal: it has it already
+            return
+        self._pass_on(child, information.si_signo)
+
+    def _pass_on(self, child: int, number: int) -> None:
+        if number == signal.SIGINT:
+            self.interrupts += 1
+            if self.interrupts > 1:
+                number = signal.SIGKILL
+        _send(child, number)
+
+
+def _await_child(child: int, seconds: float | None) -> None:
+    import select
+
+    descriptor = os.pidfd_open(child)
+    try:
+        select.select([descriptor], [], [], seconds)
+    finally:
+        os.close(descriptor)
+
+
+def _send(child: int, number: int) -> None:
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:
+        pass
