@@ -9,34 +9,6 @@ root and ordinary users, any umask, locale, time zone, directory and file system
 
 from __future__ import annotations
 
-from pathlib import Path
+from .store.bundle_digest import bundle_digest, file_digest, rootfs_digest
 
-from .errors import StoreError
-from .oci.canonical_json import canonical
-from .oci.digest import digest_bytes
-
-
-def file_digest(path: Path) -> str:
-    """``sha256:…`` of a file's bytes, read in pieces. Raises: StoreError."""
-    import hashlib
-
-    try:
-        with path.open("rb", buffering=0) as stream:
-            return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as problem:
-        raise StoreError(
-            problem.strerror or "cannot be read",
-            subject=str(path),
-            hint="build the bundle first: doit bundle:NAME",
-        ) from problem
-
-
-def rootfs_digest(entries: Path) -> str:
-    """The digest of a rootfs, of its recorded entries."""
-    return file_digest(entries)
-
-
-def bundle_digest(*, entries: Path, config_json: Path) -> str:
-    """The digest of a bundle. Raises: StoreError when either file is not there."""
-    found = {"rootfs": rootfs_digest(entries), "config": file_digest(config_json)}
-    return str(digest_bytes(canonical(found)))
+__all__ = ["bundle_digest", "file_digest", "rootfs_digest"]

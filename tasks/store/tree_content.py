@@ -1,0 +1,82 @@
+"""The content of a rootfs's files, from the disk, held against the recorded entries."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import ContentError, DigestMismatch, SizeMismatch, StoreError
+from ..oci.entry import Entry
+from .recorded_entries import show
+
+CHUNK = 1 << 20
+
+
+def checked_content(chunks: Iterable[bytes], entry: Entry) -> Iterator[bytes]:
+    """Pass on what an entry promises, and end in an error where it was something else.
+
+    Raises: SizeMismatch, DigestMismatch, after the last good byte was passed on.
+    """
+    import hashlib
+
+    running, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        running.update(chunk)
+        size += len(chunk)
+        if size > entry.size:
+            break
+        yield chunk
+    if size != entry.size:
+        raise SizeMismatch(subject=show(entry.path), expected=entry.size, actual=size)
+    if running.hexdigest() != entry.sha256:
+        raise DigestMismatch(
+            subject=show(entry.path),
+            expected=f"sha256:{entry.sha256}",
+            actual=f"sha256:{running.hexdigest()}",
+            hint="the tree was changed after it was built; see it with: verify",
+        )
+
+
+def tree_content(rootfs: Path, entry: Entry) -> Iterator[bytes]:
+    """The verified bytes of one file. Raises: ContentError, StoreError."""
+    return checked_content(raw_content(rootfs, entry), entry)
+
+
+def raw_content(rootfs: Path, entry: Entry) -> Iterator[bytes]:
+    descriptor = open_file(rootfs, entry)
+    try:
+        while chunk := os.read(descriptor, CHUNK):
+            yield chunk
+    except OSError as problem:
+        raise unreadable(entry, problem) from problem
+    finally:
+        os.close(descriptor)
+
+
+def open_file(rootfs: Path, entry: Entry) -> int:
+    """A descriptor of a regular file: never a link, never a wait for a FIFO's other end."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(os.path.join(os.fsencode(rootfs), entry.path), flags)
+    except OSError as problem:
+        raise unreadable(entry, problem) from problem
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ContentError("is no regular file any more", subject=show(entry.path))
+    return descriptor
+
+
+def unreadable(entry: Entry, problem: OSError) -> ContentError | StoreError:
+    if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        return ContentError(
+            "is missing from the tree",
+            subject=show(entry.path),
+            hint="the tree was changed after it was built; see it with: verify",
+        )
+    hint = None
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        hint = "belongs to another user; do this as the user who built the bundle, or as root"
+    return StoreError(problem.strerror or "cannot be read", subject=show(entry.path), hint=hint)
