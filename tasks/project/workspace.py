@@ -65,6 +65,18 @@ class Workspace:
         """What this host or file system could not represent of a rootfs, JSON lines."""
         return self.state / "entries" / f"{bundle}.unrepresented.jsonl"
 
+    def ready(self, bundle: str) -> Path:
+        """What a warm start needs to run a bundle, with the signatures it rests on."""
+        return self.state / "ready" / f"{bundle}.json"
+
+    def provenance(self, bundle: str) -> Path:
+        return self.state / "provenance" / f"{bundle}.json"
+
+    @property
+    def checks(self) -> Path:
+        """Which bundle digests have passed which checks."""
+        return self.state / "checks"
+
     @property
     def run(self) -> Path:
         return self.state / "run"

@@ -1,0 +1,1 @@
+"""doit-oci as it installs: the checkout's ``tasks`` and ``specs`` under one name."""

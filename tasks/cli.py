@@ -1,0 +1,99 @@
+"""The front door of ``doit-oci``, and of ``doit`` where ``[tool.doit]`` names our loader.
+
+Three things stock doit's door cannot do are done here: arguments after ``--`` are kept whole (doit
+takes ``NAME=value`` out of them and stumbles over an empty one), options may stand behind the
+target, and a bundle that is known to be current is run without loading doit at all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+MYPY = False
+if MYPY:
+    from .project.plan import Options
+
+FLAGS = {"--locked": "locked", "--offline": "offline", "--json": "json", "--quiet": "quiet",
+         "-q": "quiet", "--detach": "detach"}
+INTERRUPTED = 130
+STATE_VARIABLE = "DOIT_OCI_DIR"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _main(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our standard output went away; Python must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + 13
+
+
+def _main(words: list[str]) -> int:
+    head, tail = split(words)
+    head, found = take_options(head)
+    if tail is not None:
+        found["args"] = tail
+    status = run_warm(head, found)
+    if status is not None:
+        return status
+    from .doit_bridge import run_doit
+    from .project.plan import Options
+
+    args = found.pop("args", None)
+    options = Options(args=None if args is None else tuple(args), **found)
+    return run_doit(head, options)
+
+
+def split(words: list[str]) -> tuple[list[str], list[str] | None]:
+    """What stands before the first ``--`` and, if there is one, all that stands after it.
+
+    >>> split(["run:a", "--", "", "B=c"])
+    (['run:a'], ['', 'B=c'])
+    """
+    if "--" not in words:
+        return words, None
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def take_options(words: list[str]) -> tuple[list[str], dict]:
+    """Take our own options out of the words, wherever they stand."""
+    rest: list[str] = []
+    found: dict = {}
+    pending = iter(words)
+    for word in pending:
+        if word in FLAGS:
+            found[FLAGS[word]] = True
+        elif word == "--dir":
+            found["state"] = next(pending, "")
+        elif word.startswith("--dir="):
+            found["state"] = word[6:]
+        else:
+            rest.append(word)
+    found.setdefault("state", os.environ.get(STATE_VARIABLE, ""))
+    return rest, found
+
+
+def run_warm(head: list[str], found: dict) -> int | None:
+    """Run a bundle without doit, if the words ask for just that and its record still holds."""
+    if len(head) != 1 or not head[0].startswith("run:"):
+        return None
+    if not found.keys() <= {"state", "args", "offline", "quiet"}:
+        return None
+    name = head[0][4:]
+    if not name or "/" in name or name.startswith("."):
+        return None
+    state = found["state"] or "build"
+    from .warm import load_ready
+
+    ready = load_ready(f"{state}/ready/{name}.json")
+    if ready is None or ready["cwd"] != os.getcwd():
+        return None
+    from .run import run_bundle
+
+    return run_bundle(**ready["run"], args=found.get("args"))

@@ -1,0 +1,15 @@
+"""The commands beside doit's own: name → where it is, loaded when it is asked for."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "run": "doit_bridge:Run",
+    "list": "commands.declared:List",
+    "lock": "commands.declared:LockCommand",
+    "inspect": "commands.declared:Inspect",
+    "validate": "commands.state:Validate",
+    "verify": "commands.state:Verify",
+    "digest": "commands.state:Digest",
+    "clean": "commands.state:Clean",
+    "forget": "commands.state:Forget",
+}

@@ -1,0 +1,167 @@
+"""Commands about what is declared and locked: list, lock, inspect."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from doit.cmd_list import List as StockList
+
+from ..doit_bridge import Loader, Ours, ProjectCommand
+from ..errors import DeclarationError, StaleLock
+from ..oci.canonical_json import pretty
+from ..oci.locked_image import LockedImage
+from ..project.lock import Lock
+from ..locking import Locking
+
+
+class List(Ours, StockList):  # type: ignore[misc]
+    """``list``: what can be run; with ``--all`` or a task name, doit's own list of tasks."""
+
+    doc_purpose = "list what can be run (--all: every task)"
+    loader: Loader
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        if args or any(params[key] for key in ("subtasks", "quiet", "status", "list_deps")):
+            return int(super().execute(params, args) or 0)
+        plan = self.loader.plan
+        locking = Locking(plan)
+        names = sorted(plan.bundle_names())
+        if self.loader.options.json:
+            rows = [{"target": f"run:{n}", "image": locking.source(n)} for n in names]
+            sys.stdout.write(json.dumps(rows) + "\n")
+            return 0
+        width = max((len(name) for name in names), default=0) + 4
+        for name in names:
+            sys.stdout.write(f"{'run:' + name:<{width}}  {locking.source(name)}\n")
+        return 0
+
+
+class LockCommand(ProjectCommand):
+    """``lock [IMAGE…] [--check] [--update]``"""
+
+    name = "lock"
+    doc_purpose = "resolve tags to digests into images.lock"
+    doc_usage = "[IMAGE...] [--check] [--update]"
+    cmd_options = (
+        {
+            "name": "check",
+            "long": "check",
+            "type": bool,
+            "default": False,
+            "help": "change nothing; fail when the lock does not fit images.toml",
+        },
+        {
+            "name": "update",
+            "long": "update",
+            "type": bool,
+            "default": False,
+            "help": "ask the tags again, also of images that are locked",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        plan = self.plan
+        images = [plan.images.image(name).name for name in names] or list(plan.images.images)
+        locking = Locking(plan)
+        if given["check"]:
+            check_lock(locking, images)
+            return 0
+        if plan.options.locked:
+            raise DeclarationError(
+                "writes the lock, and --locked refuses that",
+                subject="lock",
+                hint="use `lock --check`, or leave --locked out",
+            )
+        before = plan.lock
+        if given["update"]:
+            for image in images:
+                locking.save_image(image, locking.resolve_image(image, plan.platforms(image), None))
+        else:
+            locking.resolve(images)
+        if not names:
+            locking.prune()
+        report_changes(before, plan.lock)
+        return 0
+
+
+def check_lock(locking: Locking, images: list[str]) -> None:
+    """Raises: StaleLock naming every way in which lock and declaration differ."""
+    plan = locking.plan
+    problems = []
+    for image in images:
+        found = plan.locked_image(image)
+        wanted = str(locking.reference(image))
+        if found is None:
+            problems.append(f"image {image} is declared and not locked")
+        elif found.reference != wanted:
+            problems.append(f"image {image} is declared as {wanted}, locked as {found.reference}")
+        else:
+            missing = [str(p) for p in plan.platforms(image) if str(p) not in found.platforms]
+            problems += [f"image {image} is not locked for {text}" for text in missing]
+    declared = set(plan.images.images)
+    problems += [
+        f"image {name} is locked and no longer declared"
+        for name in plan.lock.images
+        if name not in declared
+    ]
+    if problems:
+        raise StaleLock(
+            "does not fit images.toml:\n  " + "\n  ".join(problems),
+            subject=plan.workspace.lock.name,
+            hint="run `doit lock` and commit the result",
+        )
+
+
+def report_changes(before: Lock, after: Lock) -> None:
+    """One line on standard error for every image whose digests are other than before."""
+    for name in after.images:
+        old, new = before.image(name), after.image(name)
+        assert new is not None
+        if old is None:
+            sys.stderr.write(f"{name}: locked {_digests(new)}\n")
+        elif _digests(old) != _digests(new):
+            sys.stderr.write(f"{name}: {_digests(old)} → {_digests(new)}\n")
+    for name in before.images:
+        if name not in after:
+            sys.stderr.write(f"{name}: no longer declared, taken out\n")
+
+
+def _digests(image: LockedImage) -> str:
+    return ", ".join(f"{text} {found.manifest.digest}" for text, found in image.platforms.items())
+
+
+class Inspect(ProjectCommand):
+    """``inspect IMAGE [--raw|--config]``"""
+
+    doc_purpose = "print an image's description as JSON"
+    doc_usage = "IMAGE [--raw] [--config] [--tags]"
+    cmd_options = (
+        {"name": "raw", "long": "raw", "type": bool, "default": False,
+         "help": "the manifest's or index's own bytes"},
+        {"name": "config", "long": "config", "type": bool, "default": False,
+         "help": "the image configuration"},
+        {"name": "tags", "long": "tags", "type": bool, "default": False,
+         "help": "the tags of the image's repository"},
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from .. import inspect as inspect_step
+
+        if len(names) != 1:
+            raise DeclarationError("expected one image", subject="inspect")
+        plan = self.plan
+        locking = Locking(plan)
+        arguments = locking.describe(names[0])
+        if given["tags"]:
+            sys.stdout.buffer.write(pretty(inspect_step.list_tags(**arguments)))
+        elif given["raw"] and given["config"]:
+            sys.stdout.buffer.write(inspect_step.raw_config(**arguments))
+        elif given["raw"]:
+            sys.stdout.buffer.write(inspect_step.raw_manifest(**arguments))
+        elif given["config"]:
+            sys.stdout.buffer.write(pretty(json.loads(inspect_step.raw_config(**arguments))))
+        else:
+            sys.stdout.write(json.dumps(inspect_step.inspect_image(**arguments), indent=4) + "\n")
+        return 0

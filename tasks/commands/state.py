@@ -1,0 +1,104 @@
+"""Commands about what has been built: digest, validate, verify, clean, forget."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from ..doit_bridge import ProjectCommand
+from ..errors import DeclarationError
+from ..project.plan import Plan
+
+
+def chosen(plan: Plan, names: list[str]) -> list[str]:
+    """The bundles that are named, or all. Raises: UnknownTarget."""
+    stripped = [name.partition(":")[2] or name for name in names]
+    return [plan.bundle(name).name for name in stripped] or list(plan.bundle_names())
+
+
+class Digest(ProjectCommand):
+    """``digest BUNDLE``"""
+
+    doc_purpose = "print a bundle's digest, building what is out of date first"
+    doc_usage = "BUNDLE"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..steps import Steps
+
+        if len(names) != 1:
+            raise DeclarationError("expected one bundle", subject="digest")
+        steps = Steps(self.plan)
+        facts = steps.build(chosen(self.plan, names)[0])
+        sys.stdout.write(f"{facts['digest']}\n")
+        return 0
+
+
+class Clean(ProjectCommand):
+    """``clean [BUNDLE…]``"""
+
+    doc_purpose = "remove built bundles; the blobs that the lock references stay"
+    doc_usage = "[BUNDLE...] [--dry-run]"
+    cmd_options = (
+        {"name": "dry_run", "short": "n", "long": "dry-run", "type": bool, "default": False,
+         "help": "only say what would be removed"},
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..steps import Steps
+
+        steps = Steps(self.plan)
+        for path in steps.outputs(chosen(self.plan, names), everything=not names):
+            sys.stderr.write(f"{'would remove' if given['dry_run'] else 'removing'} {path}\n")
+            if not given["dry_run"]:
+                steps.remove(path)
+        return 0
+
+
+class Forget(ProjectCommand):
+    """``forget [BUNDLE…]``"""
+
+    doc_purpose = "forget that steps were done, so that they are done again"
+    doc_usage = "[BUNDLE...]"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..steps import Steps
+
+        steps = Steps(self.plan)
+        for name in chosen(self.plan, names):
+            for step in steps.chain(name):
+                step.stamp.unlink(missing_ok=True)
+        return 0
+
+
+class Validate(ProjectCommand):
+    """``validate [NAME…]``"""
+
+    doc_purpose = "check images.toml, lock, layouts and bundles: schema, digest, size"
+    doc_usage = "[NAME or PATH...]"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..validate import validate
+
+        return show_findings(validate(plan=self.plan, names=names), self.options.json)
+
+
+class Verify(ProjectCommand):
+    """``verify [NAME…]``"""
+
+    doc_purpose = "rehash blobs and trees on disk; say the first path that differs"
+    doc_usage = "[NAME...]"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..verify import verify
+
+        return show_findings(verify(plan=self.plan, names=names), self.options.json)
+
+
+def show_findings(findings: list[Any], as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps([finding.to_json() for finding in findings]) + "\n")
+    else:
+        for finding in findings:
+            sys.stderr.write(f"{finding}\n")
+    return 1 if findings else 0

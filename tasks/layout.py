@@ -1,0 +1,122 @@
+"""Step: the image layout of an image, over blobs of the store.
+
+In: the manifests of the locked platforms. Out: ``layouts/<image>/`` with oci-layout, index.json and
+blobs/, which are hard links into the store (copies where the file system has none).
+Key: the manifest digests and the name under which they are listed.
+Spec: image-spec 1.1 image-layout.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import StoreError
+from .oci.canonical_json import canonical
+from .oci.descriptor import Descriptor
+from .oci.digest import Digest
+from .oci.media_type import OCI_INDEX
+from .oci.platform import Platform, parse_platform
+from .store.atomic import write_atomic
+
+EPOCH = 1
+REF_NAME = "org.opencontainers.image.ref.name"
+MARKER = b'{"imageLayoutVersion":"1.0.0"}'
+NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+def layout_key(*, manifests: Mapping[str, Descriptor], tag: str) -> dict[str, Any]:
+    """Parts of the step key; ``manifests`` by platform text."""
+    inputs = {platform: str(found.digest) for platform, found in manifests.items()}
+    return {"step": "layout", "epoch": EPOCH, "inputs": inputs, "params": {"tag": tag}, "platform": ""}
+
+
+def write_layout(
+    *,
+    destination: Path,
+    manifests: Mapping[str, Descriptor],
+    contents: Sequence[Digest],
+    tag: str,
+    blobs: Path,
+) -> dict[str, str]:
+    """Make or refresh a layout that holds ``contents``, listed by ``manifests`` under ``tag``.
+
+    index.json is written last, so that a reader never finds a descriptor without its blob.
+    Raises: StoreError.
+    """
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        write_atomic(destination / "oci-layout", MARKER)
+        for digest in contents:
+            _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
+        write_atomic(destination / "index.json", index_json(manifests, tag))
+        _remove_others(destination, contents)
+    except OSError as cause:
+        raise StoreError(
+            f"cannot be written: {cause.strerror}", subject=str(destination)
+        ) from cause
+    return {"blobs": str(len(contents))}
+
+
+def index_json(manifests: Mapping[str, Descriptor], tag: str) -> bytes:
+    """The layout's index: one descriptor per platform, all under the same reference name."""
+    listed = []
+    for text, found in sorted(manifests.items()):
+        platform = found.platform or _platform(text)
+        described = {
+            "mediaType": found.media_type,
+            "digest": str(found.digest),
+            "size": found.size,
+            "platform": platform.to_json(),
+        }
+        listed.append(described | ({"annotations": {REF_NAME: tag}} if tag else {}))
+    return canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
+
+
+def is_layout(destination: Path, contents: Iterable[Digest]) -> bool:
+    """Whether the layout is whole: marker, index and every blob are there."""
+    return (
+        (destination / "oci-layout").is_file()
+        and (destination / "index.json").is_file()
+        and all(_blob(destination, digest).is_file() for digest in contents)
+    )
+
+
+def _platform(text: str) -> Platform:
+    return parse_platform(text)
+
+
+def _blob(destination: Path, digest: Digest) -> Path:
+    return destination / "blobs" / digest.algorithm / digest.encoded
+
+
+def _share(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samefile(source, target):
+            return
+        # A blob that was fetched anew has another inode; the old one may be damaged.
+        target.unlink()
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError as cause:
+        if cause.errno not in NO_LINKS:
+            raise
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+
+
+def _remove_others(destination: Path, contents: Sequence[Digest]) -> None:
+    keep = {(digest.algorithm, digest.encoded) for digest in contents}
+    for algorithm in (destination / "blobs").iterdir():
+        for blob in algorithm.iterdir():
+            if (algorithm.name, blob.name) not in keep:
+                blob.unlink(missing_ok=True)

@@ -1,0 +1,150 @@
+"""The lock kept in step with the declaration: resolving images, and what is locked of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import resolve as resolve_step
+from .errors import ContentError, StaleLock
+from .oci.descriptor import Descriptor
+from .oci.locked_image import LockedImage, LockedPlatform
+from .oci.reference import ImageReference, parse_image
+from .oci.registry_settings import Registry, parse_registry
+from .project.lock import Lock, load_lock
+from .project.plan import Plan, blobs_of
+from .store.atomic import write_atomic
+from .store.guard import guard
+
+
+class Locking:
+    """What the plan's lock says of images and bundles, and how it comes to say it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.space = plan.workspace
+
+    def source(self, name: str) -> str:
+        """The reference of a bundle's image, as it was written."""
+        return self.plan.images.image(self.plan.bundle(name).image).image
+
+    def reference(self, image: str) -> ImageReference:
+        text = self.plan.images.image(image).image
+        return parse_image(text, folder=self.space.project)
+
+    def registries(self) -> tuple[Registry, ...]:
+        tables = self.plan.images.registries
+        return tuple(parse_registry(table, folder=self.space.project) for table in tables)
+
+    def locked(self, name: str) -> LockedPlatform | None:
+        bundle = self.plan.bundle(name)
+        return self.plan.locked(bundle.image, self.plan.platform(bundle))
+
+    def platforms(self, image: str) -> dict[str, LockedPlatform]:
+        """The locked platforms of an image that are wanted here."""
+        found = self.plan.locked_image(image)
+        wanted = [str(platform) for platform in self.plan.platforms(image)]
+        return {text: found.platforms[text] for text in wanted if text in found.platforms} if found else {}
+
+    def image_blobs(self, image: str) -> tuple[Descriptor, ...]:
+        """Every blob of an image's wanted platforms, each once."""
+        found = {
+            descriptor.digest: descriptor
+            for platform in self.platforms(image).values()
+            for descriptor in blobs_of(platform)
+        }
+        return tuple(found.values())
+
+    def resolve(self, images: Iterable[str]) -> None:
+        """Lock every one of the images that the lock does not hold for the wanted platforms.
+
+        Raises: StaleLock with --locked, OfflineError with --offline, RegistryError.
+        """
+        for image in images:
+            known = self.plan.locked_image(image)
+            reference = self.reference(image)
+            if known is not None and known.reference != str(reference):
+                known = self._stale(image, known, reference)
+            wanted = [p for p in self.plan.platforms(image) if not known or str(p) not in known.platforms]
+            if wanted:
+                self._refuse_when_locked(image, "is not in the lock")
+                self.save_image(image, self.resolve_image(image, wanted, known))
+
+    def _stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
+        self._refuse_when_locked(image, f"is locked as {known.reference}, declared as {reference}")
+        self.plan.progress.note(f"{image}: now {reference} instead of {known.reference}; locking it anew")
+
+    def _refuse_when_locked(self, image: str, why: str) -> None:
+        if self.plan.options.locked:
+            raise StaleLock(
+                f"image {image} {why}",
+                subject=self.space.lock.name,
+                hint=f"run `doit lock {image}` without --locked and commit the result",
+            )
+
+    def resolve_image(
+        self, image: str, platforms: Iterable[Any], known: LockedImage | None
+    ) -> LockedImage:
+        return resolve_step.resolve_image(
+            name=image,
+            reference=self.reference(image),
+            platforms=tuple(platforms),
+            known=known,
+            blobs=self.space.blobs,
+            registries=self.registries(),
+            offline=self.plan.options.offline,
+            progress=self.plan.progress,
+        )
+
+    def save_image(self, image: str, locked: LockedImage) -> None:
+        self._save(lambda lock: lock.with_image(image, locked))
+
+    def _save(self, change: Callable[[Lock], Lock]) -> None:
+        """Change the lock on disk as it is now, so that no other process's entry is lost."""
+        with guard(self.space.guard("lock")):
+            now = change(load_lock(self.space.lock))
+            content = now.to_bytes()
+            if not self.space.lock.exists() or self.space.lock.read_bytes() != content:
+                write_atomic(self.space.lock, content)
+        self.plan.lock = now
+
+    def prune(self) -> None:
+        """Take out what images.toml no longer declares."""
+        self._save(lambda lock: lock.pruned(self.plan.images.images, self.plan.bundle_names()))
+
+    def describe(self, image: str) -> dict[str, Any]:
+        """What tasks/inspect.py takes to describe an image."""
+        platforms = self.plan.platforms(image) or (self.plan.host,)
+        return {
+            "reference": self.reference(image),
+            "platform": platforms[0],
+            "locked": self.plan.locked_image(image),
+            "blobs": self.space.blobs,
+            "registries": self.registries(),
+            "offline": self.plan.options.offline,
+            "progress": self.plan.progress,
+        }
+
+    def lock_bundle(self, name: str, platform: str, key: str, digest: str) -> None:
+        """Put a bundle's digest into the lock; equal keys with another digest are an error.
+
+        Raises: ContentError, StaleLock.
+        """
+        known = self.plan.lock.bundle(name, platform)
+        if known == (key, digest):
+            return
+        if known is not None and known[0] == key:
+            raise ContentError(
+                f"expected bundle digest {known[1]} as locked, got {digest}",
+                subject=f"{name} for {platform}",
+                hint="equal inputs gave another bundle; `doit verify` says where, "
+                "`doit lock --update` accepts it",
+            )
+        if self.plan.options.locked:
+            why = "has changed" if known else "has no digest"
+            raise StaleLock(
+                f"bundle {name} {why} in the lock",
+                subject=self.space.lock.name,
+                hint=f"run `doit bundle:{name}` without --locked and commit the result",
+            )
+        self._save(lambda lock: lock.with_bundle(name, platform, key, digest))

@@ -1,0 +1,114 @@
+"""Lock: what images.toml says, resolved to digests; images.lock in and out.
+
+Per image the requested reference, the index digest and per platform the manifest, configuration
+and layers; per bundle and platform the key and the digest of the bundle. No times, hosts, mirrors
+or secrets. An entry is never changed silently: only ``lock --update`` asks a tag again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ContentError, DeclarationError
+from ..oci.canonical_json import pretty
+from ..oci.locked_image import LockedImage
+
+VERSION = 1
+
+
+class Lock:
+    """images.lock as parsed JSON; an image becomes a value only when it is asked for."""
+
+    __slots__ = ("_bundles", "_images", "path")
+
+    def __init__(
+        self, path: Path, images: Mapping[str, Any] = {}, bundles: Mapping[str, Any] = {}
+    ) -> None:
+        self.path = path
+        self._images = dict(images)
+        self._bundles = dict(bundles)
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._images
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        return tuple(self._images)
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        return tuple(self._bundles)
+
+    def image(self, name: str) -> LockedImage | None:
+        """The locked image. Raises: DeclarationError where the lock is damaged."""
+        found = self._images.get(name)
+        if found is None:
+            return None
+        try:
+            return LockedImage.from_json(found)
+        except (KeyError, TypeError, ValueError, AttributeError, ContentError) as cause:
+            raise DeclarationError(
+                f"the entry of image {name} cannot be read: {cause}",
+                subject=self.path.name,
+                hint=f"`doit lock --update {name}` writes it anew",
+            ) from cause
+
+    def bundle(self, name: str, platform: str) -> tuple[str, str] | None:
+        """Key and digest of a bundle that was built before."""
+        found = self._bundles.get(name, {}).get(platform)
+        return (found["key"], found["digest"]) if found else None
+
+    def with_image(self, name: str, image: LockedImage) -> Lock:
+        return Lock(self.path, self._images | {name: image.to_json()}, self._bundles)
+
+    def with_bundle(self, name: str, platform: str, key: str, digest: str) -> Lock:
+        entry = dict(self._bundles.get(name, {})) | {platform: {"key": key, "digest": digest}}
+        return Lock(self.path, self._images, self._bundles | {name: entry})
+
+    def pruned(self, images: Iterable[str], bundles: Iterable[str]) -> Lock:
+        """Only what images.toml still declares."""
+        keep_images, keep_bundles = set(images), set(bundles)
+        return Lock(
+            self.path,
+            {name: found for name, found in self._images.items() if name in keep_images},
+            {name: found for name, found in self._bundles.items() if name in keep_bundles},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": VERSION, "images": self._images, "bundles": self._bundles}
+
+    def to_bytes(self) -> bytes:
+        """Sorted, indented, LF: the file as it is committed."""
+        return pretty(self.to_json())
+
+
+def load_lock(path: Path) -> Lock:
+    """Read images.lock; a missing file is an empty lock. Raises: DeclarationError."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Lock(path)
+    except OSError as cause:
+        raise DeclarationError(f"cannot be read: {cause.strerror}", subject=path.name) from cause
+    try:
+        value = json.loads(content)
+    except ValueError as cause:
+        raise DeclarationError(
+            f"is not JSON: {cause}",
+            subject=path.name,
+            hint="take it back from version control, or delete it and run `doit lock`",
+        ) from cause
+    if not isinstance(value, dict) or value.get("version") != VERSION:
+        found = value.get("version") if isinstance(value, dict) else None
+        raise DeclarationError(
+            f"has version {found!r}; this doit-oci reads version {VERSION}",
+            subject=path.name,
+            hint="use the doit-oci that wrote it, or delete it and run `doit lock`",
+        )
+    images, bundles = value.get("images", {}), value.get("bundles", {})
+    if not isinstance(images, dict) or not isinstance(bundles, dict):
+        raise DeclarationError("images and bundles must be objects", subject=path.name)
+    return Lock(path, images, bundles)

@@ -1,0 +1,105 @@
+"""Plan: what one invocation works from, and TaskDict, what a creator yields to doit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ..errors import UnknownTarget
+from ..oci.platform import Platform, parse_platform
+from ..progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from ..oci.descriptor import Descriptor
+    from ..oci.locked_image import LockedImage, LockedPlatform
+    from .images import BundleDeclaration, ImageSet
+    from .lock import Lock
+    from .workspace import Workspace
+
+
+class TaskDict(TypedDict, total=False):
+    """The keys of doit's task dictionaries that are used here."""
+
+    basename: str
+    name: str
+    doc: str
+    actions: list[Any]
+    uptodate: list[Any]
+    task_dep: list[str]
+    verbosity: int
+    title: Callable[[Any], str]
+    clean: list[Any]
+    pos_arg: str
+    params: list[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line adds to the declaration; ``args`` is what stands after ``--``."""
+
+    state: str = ""
+    locked: bool = False
+    offline: bool = False
+    json: bool = False
+    quiet: bool = False
+    detach: bool = False
+    args: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """The declaration, the lock and where things lie; ``lock`` grows while images are resolved."""
+
+    workspace: Workspace
+    images: ImageSet
+    lock: Lock
+    host: Platform
+    options: Options = field(default_factory=Options)
+    progress: Progress = field(default_factory=Silent)
+
+    def bundle(self, name: str) -> BundleDeclaration:
+        """Raises: UnknownTarget."""
+        return self.images.bundle(name)
+
+    def platform(self, bundle: BundleDeclaration) -> Platform:
+        """The platform a bundle is built for: its own, the default's, or this host's."""
+        return parse_platform(bundle.platform) if bundle.platform else self.host
+
+    def platforms(self, image: str) -> tuple[Platform, ...]:
+        """Every platform that is wanted of an image: its own list and its bundles' platforms."""
+        wanted = [parse_platform(text) for text in self.images.images[image].platforms or ()]
+        for name in self.bundle_names():
+            bundle = self.images.bundle(name)
+            if bundle.image == image:
+                wanted.append(self.platform(bundle))
+        return tuple(dict.fromkeys(wanted))
+
+    def bundle_names(self) -> tuple[str, ...]:
+        """Declared bundles, then the images that are bundles of their own name."""
+        used = dict.fromkeys(self.images.bundles)
+        return tuple(used | dict.fromkeys(self.images.images))
+
+    def locked_image(self, image: str) -> LockedImage | None:
+        return self.lock.image(image)
+
+    def locked(self, image: str, platform: Platform) -> LockedPlatform | None:
+        found = self.lock.image(image)
+        return found.platforms.get(str(platform)) if found else None
+
+    def required(self, bundle: BundleDeclaration) -> LockedPlatform:
+        """The locked platform of a bundle's image; resolving has made sure that there is one."""
+        found = self.locked(bundle.image, self.platform(bundle))
+        if found is None:
+            raise UnknownTarget(
+                f"image {bundle.image} is not in the lock for {self.platform(bundle)}",
+                subject=bundle.name,
+                hint=f"run `doit lock {bundle.image}`",
+            )
+        return found
+
+
+def blobs_of(platform: LockedPlatform) -> tuple[Descriptor, ...]:
+    """Manifest, configuration and layers of one platform, each once."""
+    found = (platform.manifest, platform.config, *(layer.descriptor for layer in platform.layers))
+    return tuple({descriptor.digest: descriptor for descriptor in found}.values())

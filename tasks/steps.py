@@ -1,0 +1,353 @@
+"""Steps: each step of each object, wired to the plan; what graph.py hands to doit.
+
+The step modules know nothing of the plan: here their arguments are taken from it. Everything that
+reads a file, a store or the network happens inside the functions that are returned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import blob as blob_step
+from . import bundle as bundle_step
+from . import config_json as config_step
+from . import layout as layout_step
+from . import rootfs as rootfs_step
+from . import warm
+from .errors import StoreError
+from .oci.canonical_json import canonical
+from .locking import Locking
+from .oci.descriptor import Descriptor
+from .project.plan import Plan
+from .step import Facts, Step
+from .store.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from .project.images import BundleDeclaration
+
+
+class Steps:
+    """The steps of one invocation."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.space = plan.workspace
+        self.locking = Locking(plan)
+
+    def has_blob(self, descriptor: Descriptor) -> Callable[[], bool]:
+        path = self.space.blob(descriptor.digest)
+
+        def check() -> bool:
+            try:
+                return os.stat(path).st_size == descriptor.size
+            except OSError:
+                return False
+
+        return check
+
+    def fetch(self, name: str) -> Callable[[], Facts]:
+        """Fetch whatever a bundle's image still lacks in the store."""
+
+        def work() -> Facts:
+            image = self.plan.bundle(name).image
+            missing = [each for each in self.locking.image_blobs(image) if not self.has_blob(each)()]
+            return blob_step.fetch_blobs(
+                image=image,
+                reference=self.locking.reference(image),
+                descriptors=missing,
+                blobs=self.space.blobs,
+                tmp=self.space.tmp,
+                registries=self.locking.registries(),
+                offline=self.plan.options.offline,
+                progress=self.plan.progress,
+            )
+
+        return work
+
+    def _step(
+        self,
+        step: str,
+        name: str,
+        parts: Callable[[], Mapping[str, Any]],
+        stands: Callable[[Facts], bool],
+        work: Callable[[], Facts],
+    ) -> Step:
+        return Step(
+            step=step,
+            name=name,
+            stamp=self.space.stamp(step, name),
+            guarded=self.space.guard(f"{step}-{name}"),
+            parts=parts,
+            stands=stands,
+            work=work,
+        )
+
+    def layout(self, image: str) -> Step:
+        destination = self.space.layout(image)
+
+        def manifests() -> dict[str, Descriptor]:
+            return {text: found.manifest for text, found in self.locking.platforms(image).items()}
+
+        def contents() -> list[Any]:
+            return [descriptor.digest for descriptor in self.locking.image_blobs(image)]
+
+        def tag() -> str:
+            return getattr(self.locking.reference(image), "tag", "") or "latest"
+
+        return self._step(
+            "layout",
+            image,
+            lambda: layout_step.layout_key(manifests=manifests(), tag=tag()),
+            lambda _: layout_step.is_layout(destination, contents()),
+            lambda: layout_step.write_layout(
+                destination=destination,
+                manifests=manifests(),
+                contents=contents(),
+                tag=tag(),
+                blobs=self.space.blobs,
+            ),
+        )
+
+    def rootfs(self, name: str) -> Step:
+        bundle = self.plan.bundle(name)
+        limits = rootfs_step.UnpackLimits(**self.plan.images.limits)
+        destination, entries = self.space.rootfs(name), self.space.entries(name)
+
+        def parts() -> Mapping[str, Any]:
+            locked = self.plan.required(bundle)
+            return rootfs_step.rootfs_key(
+                diff_ids=[layer.diff_id for layer in locked.layers],
+                platform=str(self.plan.platform(bundle)),
+            )
+
+        def stands(facts: Facts) -> bool:
+            return warm.place(str(destination)) == facts["place"] and entries.is_file()
+
+        def work() -> Facts:
+            layers = [
+                rootfs_step.LayerSource(
+                    descriptor=layer.descriptor,
+                    diff_id=layer.diff_id,
+                    path=self.space.blob(layer.descriptor.digest),
+                )
+                for layer in self.plan.required(bundle).layers
+            ]
+            facts = rootfs_step.build_rootfs(
+                layers=layers,
+                layers_dir=self.space.layers,
+                destination=destination,
+                entries=entries,
+                unrepresented=self.space.unrepresented(name),
+                tmp=self.space.tmp,
+                limits=limits,
+                progress=self.plan.progress,
+            )
+            return {**facts, "place": warm.place(str(destination))}
+
+        return self._step("rootfs", name, parts, stands, work)
+
+    def config(self, name: str) -> Step:
+        bundle = self.plan.bundle(name)
+        destination = self.space.config_json(name)
+
+        def image_config() -> Path:
+            return self.space.blob(self.plan.required(bundle).config.digest)
+
+        def arguments() -> dict[str, Any]:
+            return {
+                "image_config": image_config(),
+                "bundle": bundle,
+                "rootfs": self.space.rootfs(name),
+                "platform": str(self.plan.platform(bundle)),
+            }
+
+        def stands(facts: Facts) -> bool:
+            try:
+                return bundle_step.file_digest(destination) == facts["digest"]
+            except StoreError:
+                return False
+
+        def work() -> Facts:
+            facts = config_step.write_config(**arguments(), destination=destination)
+            return {**facts, "digest": bundle_step.file_digest(destination)}
+
+        return self._step(
+            "config", name, lambda: config_step.config_key(**arguments()), stands, work
+        )
+
+    def bundle(self, name: str) -> Step:
+        bundle = self.plan.bundle(name)
+        platform = str(self.plan.platform(bundle))
+        entries, config = self.space.entries(name), self.space.config_json(name)
+
+        def parts() -> Mapping[str, Any]:
+            inputs = {"rootfs": self.rootfs(name).key(), "config": self.config(name).key()}
+            return {"step": "bundle", "epoch": 1, "inputs": inputs, "params": {}, "platform": platform}
+
+        def stands(facts: Facts) -> bool:
+            locked = self.plan.lock.bundle(name, platform)
+            return (
+                locked is not None
+                and locked[1] == facts["digest"]
+                and config.is_file()
+                and entries.is_file()
+            )
+
+        def work() -> Facts:
+            digest = bundle_step.bundle_digest(entries=entries, config_json=config)
+            step = self.bundle(name)
+            self.locking.lock_bundle(name, platform, step.key(), digest)
+            return {"digest": digest}
+
+        return self._step("bundle", name, parts, stands, work)
+
+    def run(self, name: str) -> Callable[[], None]:
+        """Run a bundle; a status other than 0 ends doit with it."""
+
+        def work() -> None:
+            from .run import run_bundle
+
+            arguments = self.run_arguments(name)
+            self._write_ready(name, arguments)
+            status = run_bundle(
+                **arguments,
+                args=None if self.plan.options.args is None else list(self.plan.options.args),
+                detach=self.plan.options.detach,
+            )
+            if status:
+                raise SystemExit(status)
+
+        return work
+
+    def run_arguments(self, name: str) -> dict[str, Any]:
+        """What run_bundle takes beside the command line, as plain JSON."""
+        bundle = self.plan.bundle(name)
+        facts = (self.config(name).recorded() or {"facts": {}})["facts"]
+        return {
+            "bundle": str(self.space.bundle(name)),
+            "name": name,
+            "run_dir": str(self.space.run),
+            "project": str(self.space.project),
+            "entrypoint": facts.get("entrypoint", []),
+            **self._runtime(),
+            **run_overrides(bundle),
+        }
+
+    def _runtime(self) -> dict[str, Any]:
+        wanted = self.plan.images.runtime
+        table = self.plan.images.runtimes.get(wanted or "", {})
+        return {"runtime": table.get("path", wanted), "runtime_args": list(table.get("args", ()))}
+
+    def _write_ready(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Leave the record of the warm start, unless a file is too young to be trusted."""
+        bundle = self.plan.bundle(name)
+        files = [
+            self.space.declaration,
+            self.space.lock,
+            self.space.config_json(name),
+            self.space.stamp("rootfs", name),
+            self.space.stamp("config", name),
+            self.space.stamp("bundle", name),
+            *(self.space.project / path for path in config_step.watched_files(bundle)),
+        ]
+        signed = {str(path): warm.signature(str(path)) for path in files}
+        now = time.time_ns()
+        if not all(warm.is_settled(found, now) for found in signed.values()):
+            return
+        rootfs = str(self.space.rootfs(name))
+        value = {
+            "version": warm.VERSION,
+            "cwd": os.getcwd(),
+            "files": signed,
+            "places": {rootfs: warm.place(rootfs)},
+            "run": arguments,
+        }
+        path = self.space.ready(name)
+        content = json.dumps(value).encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, content)
+        except (OSError, StoreError):
+            # A read-only state directory is run from all the same, only not as fast.
+            return
+
+    def check(self, name: str) -> Step:
+        """Run and compare; the key is the bundle digest and what is asked of it."""
+        from .check import check_bundle
+
+        bundle = self.plan.bundle(name)
+
+        def parts() -> Mapping[str, Any]:
+            facts = (self.bundle(name).recorded() or {"facts": {}})["facts"]
+            return {
+                "step": "check",
+                "epoch": 1,
+                "inputs": {"bundle": facts.get("digest", "")},
+                "params": json.loads(canonical(bundle.check or {})),
+                "platform": str(self.plan.platform(bundle)),
+            }
+
+        def work() -> Facts:
+            return check_bundle(check=bundle.check or {}, **self.run_arguments(name))
+
+        return self._step("check", name, parts, lambda _: True, work)
+
+
+    def chain(self, name: str) -> tuple[Step, ...]:
+        """The steps of a bundle in the order in which they are done."""
+        image = self.plan.bundle(name).image
+        return self.layout(image), self.rootfs(name), self.config(name), self.bundle(name)
+
+    def build(self, name: str) -> Facts:
+        """Do whatever a bundle lacks, in this process, and return the last step's facts."""
+        self.locking.resolve([self.plan.bundle(name).image])
+        if any(not self.has_blob(each)() for each in self.locking.image_blobs(self.plan.bundle(name).image)):
+            self.fetch(name)()
+        facts: Facts = {}
+        for step in self.chain(name):
+            facts = step.perform()
+        return facts
+
+    def outputs(self, names: Iterable[str], *, everything: bool) -> Iterator[Path]:
+        """What has been built for bundles, and with ``everything`` all that is not a blob."""
+        if everything:
+            parts = ("bundles", "layouts", "layers", "entries", "stamps", "ready", "checks")
+            found = [self.space.state / part for part in (*parts, "provenance", "tmp")]
+        else:
+            found = [
+                path
+                for name in names
+                for path in (
+                    self.space.bundle(name),
+                    self.space.entries(name),
+                    self.space.unrepresented(name),
+                    self.space.ready(name),
+                    self.space.provenance(name),
+                    *(step.stamp for step in self.chain(name)[1:]),
+                )
+            ]
+        yield from (path for path in found if path.exists())
+
+    def remove(self, path: Path) -> None:
+        """Remove one output, also a tree that a mapped build made."""
+        if path.is_dir():
+            rootfs_step.remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def run_overrides(bundle: BundleDeclaration) -> dict[str, Any]:
+    """The keys of a bundle that concern its run and not its config.json."""
+    given = bundle.overrides
+    return {
+        "persistent": given.get("persistent", False),
+        "network": given.get("network"),
+        "timeout": given.get("timeout"),
+        "stop_grace": given.get("stop_grace_period", 10.0),
+        "cgroup_limits": given.get("cgroup_limits", "require"),
+    }
