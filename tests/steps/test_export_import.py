@@ -27,7 +27,7 @@ from tests.support.trees import make_bundle, scan_entries, write_entries
 KINDS = ["x.tar", "x.tar.gz", "x.tar.zst", "x"]
 ARCHIVES = KINDS[:3]
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN_ARCHIVE = "58452d20c1a0"
+GOLDEN_ARCHIVE = "58452d20c1a0f6a07d2a8c66e895d26c79e674326c6454e76940e92aa745887c"
 
 
 @pytest.fixture
