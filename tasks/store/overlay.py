@@ -29,6 +29,7 @@ def mount_overlay(
     Falls back to fuse-overlayfs, and at last to a copy. ``volatile`` is for upper directories
     that are thrown away: nothing in them has to reach the disk.
     """
+    _copy_root_mode(upper)
     layers = f"lowerdir={LOWER},upperdir={upper},workdir={work}"
     options = [layers + ",userxattr", layers]
     if os.geteuid() == 0 and not _in_user_namespace():
@@ -65,6 +66,14 @@ def mount_read_only() -> None:
             continue
         return
     raise PermissionError(errno.EPERM, "cannot be mounted read-only", MERGED)
+
+
+def _copy_root_mode(upper: str) -> None:
+    """The merged root shows the upper directory's owner and mode, not the rootfs's."""
+    status, own = os.stat(LOWER), os.stat(upper)
+    if (status.st_uid, status.st_gid) != (own.st_uid, own.st_gid):
+        os.chown(upper, status.st_uid, status.st_gid)
+    os.chmod(upper, status.st_mode & 0o7777)
 
 
 def _in_user_namespace() -> bool:

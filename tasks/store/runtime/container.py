@@ -45,7 +45,7 @@ class Container:
 
     def remove(self) -> None:
         """Remove the directory, then the lock."""
-        remove_tree(self.folder)
+        remove_tree_of_any_owner(self.folder)
         os.unlink(self.folder + ".lock")
         os.close(self.lock)
 
@@ -127,6 +127,21 @@ def load_record(folder: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def remove_tree_of_any_owner(folder: str) -> None:
+    """Remove a directory in which a rootless container wrote as its subordinate ids."""
+    try:
+        remove_tree(folder)
+    except PermissionError:
+        from .. import user_namespace
+        from .find import find_executable
+
+        if os.geteuid() == 0:
+            raise
+        id_map = user_namespace.find_id_map(find_executable)
+        if not user_namespace.run_mapped(id_map, lambda: remove_tree(folder)):
+            raise
 
 
 def remove_tree(folder: str) -> None:

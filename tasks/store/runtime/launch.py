@@ -11,19 +11,21 @@ import json
 import os
 import signal
 
-from .. import cgroup, kernel, overlay
+from .. import cgroup, kernel, overlay, user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+    from ..user_namespace import IdMap
+
 
 class Launch:
     """What the child needs to know."""
 
     __slots__ = (
-        "argv", "folder", "fuse", "hide_unified", "proc", "read_only", "rootfs", "standard_files",
+        "argv", "folder", "fuse", "hide_unified", "read_only", "standard_files",
         "upper", "volatile", "work",
     )  # fmt: skip
 
@@ -32,7 +34,6 @@ class Launch:
         *,
         argv: Sequence[str],
         folder: str,
-        rootfs: str,
         read_only: bool,
         upper: str,
         work: str,
@@ -43,7 +44,6 @@ class Launch:
     ) -> None:
         self.argv = argv
         self.folder = folder
-        self.rootfs = rootfs
         self.read_only = read_only
         self.upper = upper
         self.work = work
@@ -53,20 +53,52 @@ class Launch:
         self.standard_files = standard_files
 
 
-def start_as_root(launch: Launch, report: int, *, own_group: bool, mask: set[int]) -> int:
-    """Fork into new namespaces; returns the child's process id. ``report`` is a pipe's end."""
+def start(
+    launch: Launch, report: int, *, own_group: bool, mask: set[int], id_map: IdMap | None
+) -> int:
+    """Fork into new namespaces; returns the number of the child to wait for.
+
+    The runtime's own number comes as ``child`` through the pipe ``report``, then the pipe closes.
+
+    Raises:
+        OSError: the namespaces are refused; PermissionError where only newuidmap did.
+    """
+
+    def work() -> None:
+        become_runtime(launch, report, own_group=own_group, mask=mask)
+
+    if id_map is not None:
+        return user_namespace.fork_mapped(id_map, lambda: _start_and_wait(work, report))
     ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         kernel.unshare(kernel.CLONE_NEWPID)
         try:
             child = os.fork()
             if child == 0:
-                become_runtime(launch, report, own_group=own_group, mask=mask)
+                work()
         finally:
             kernel.join_namespace(ours, kernel.CLONE_NEWPID)
     finally:
         os.close(ours)
+    _tell(report, "child", str(child))
     return child
+
+
+def _start_and_wait(work: Callable[[], None], report: int) -> NoReturn:
+    """The one process between us and the runtime: it made the user namespace."""
+    kernel.die_with_parent(signal.SIGKILL)
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        child = os.fork()
+    except OSError as error:
+        _tell(report, "error", str(error.strerror))
+        os._exit(125)
+    if child == 0:
+        work()
+    _tell(report, "child", str(child))
+    os.close(report)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os._exit(128 - code if code < 0 else code)
 
 
 def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[int]) -> NoReturn:

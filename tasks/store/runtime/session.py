@@ -10,6 +10,7 @@ import time
 from .. import overlay
 from . import adapt, container, launch
 from .find import find_executable, find_runtime
+from .host import CAPABILITIES, Host
 from .supervise import Supervisor
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ...errors import RuntimeFailed
     from ...progress import Progress
+    from ..user_namespace import IdMap
     from .container import Container
 
 TIMED_OUT = 124  # as timeout(1) says it
@@ -101,6 +103,8 @@ class Session:
         self.standard_files = standard_files
         self.config = load_config(settings.bundle, settings.name)
         self.terminal = standard_files is None and self._wants_terminal()
+        self.host = Host()
+        self.delegated = not self.host.is_rootless
         self.upper = overlay.UPPER
         self.work = overlay.WORK
         self.group = ""
@@ -134,21 +138,17 @@ class Session:
         started: Callable[[Container], None] | None,
         tick: Callable[[], None] | None,
     ) -> int:
-        prepared = self._prepare(box)
         terminal_mode = _save_terminal() if self.terminal else None
         child = 0
         reader, writer = os.pipe()
         try:
-            own_group = not self.terminal and supervisor.in_main_thread
-            child = launch.start_as_root(
-                prepared, writer, own_group=own_group, mask=supervisor.mask
-            )
+            child = self._start(self._prepare(box), writer, supervisor)
             os.close(writer)
-            self._record(box, child)
-            self._read_report(reader)
+            process = self._read_report(reader)
+            self._record(box, process)
             if started is not None:
                 started(box)
-            status = supervisor.wait(child, passes_through=self.terminal, tick=tick)
+            status = supervisor.wait(child, process, passes_through=self.terminal, tick=tick)
             child = 0
         finally:
             if child:
@@ -162,8 +162,24 @@ class Session:
         self.timed_out = supervisor.timed_out
         return TIMED_OUT if supervisor.timed_out else status
 
+    def _start(self, prepared: launch.Launch, writer: int, supervisor: Supervisor) -> int:
+        try:
+            return launch.start(
+                prepared,
+                writer,
+                own_group=not self.terminal and supervisor.in_main_thread,
+                mask=supervisor.mask,
+                id_map=self.host.id_map,
+            )
+        except OSError as error:
+            raise failure(
+                f"cannot create the container's namespaces: {error}",
+                self.settings.name,
+                hint="`doit-oci doctor` says what this host lacks",
+            ) from error
+
     def _prepare(self, box: Container) -> launch.Launch:
-        settings, config, runtime = self.settings, self.config, self.settings.runtime
+        settings, config = self.settings, self.config
         rootfs = os.path.join(settings.bundle, config["root"].get("path", "rootfs"))
         adapt.set_process(
             config,
@@ -181,30 +197,30 @@ class Session:
         if not read_only:
             os.mkdir(box.path(overlay.UPPER), 0o755)
             os.mkdir(box.path(overlay.WORK), 0o700)
-            _copy_root_mode(rootfs, box.path(overlay.UPPER))
         with open(box.path("config.json"), "w", encoding="utf-8") as stream:
             json.dump(config, stream)
         return launch.Launch(
             argv=self._command(box),
             folder=box.folder,
-            rootfs=rootfs,
             read_only=read_only,
             upper=self.upper,
             work=self.work,
             volatile=not settings.persistent,
             fuse=None if read_only else find_executable("fuse-overlayfs"),
-            hide_unified=runtime.kind == "crun" and _crun_refuses_hybrid(),
+            hide_unified=settings.runtime.kind == "crun" and _crun_refuses_hybrid(),
             standard_files=self.standard_files,
         )
 
     def _command(self, box: Container) -> list[str]:
         runtime = self.settings.runtime
+        no_groups = runtime.kind == "crun" and not self.delegated
         return [
             runtime.path,
             "--root",
             box.path(container.STATE),
             "--log",
             box.path(LOG),
+            *(("--cgroup-manager", "disabled") if no_groups else ()),
             *runtime.arguments,
             "run",
             "--bundle",
@@ -213,7 +229,7 @@ class Session:
         ]
 
     def _adapt_host(self, box: Container) -> None:
-        settings, config = self.settings, self.config
+        settings, config, host = self.settings, self.config, self.host
         missing = adapt.resolve_sources(config, settings.project)
         if missing is not None:
             raise failure(
@@ -221,20 +237,41 @@ class Session:
                 settings.name,
                 hint=f"create it: mkdir -p {missing}",
             )
-        network = settings.network
-        if network is not None:
-            adapt.set_network(config, network, "/etc" if network == "host" else None)
+        self._set_network(box)
         self._check_limits()
-        self.group = adapt.set_group(config, f"/doit-oci-{box.identifier}")
+        if host.effective_map is not None:
+            self._fit_user_namespace(host.effective_map)
+        adapt.fit_capabilities(config, host.bounding, CAPABILITIES, self._note)
+        if not host.seccomp and adapt.drop_seccomp(config):
+            self._note("this kernel has no seccomp: running without the profile")
+        if self.delegated:
+            self.group = adapt.set_group(config, f"/doit-oci-{box.identifier}")
+        else:
+            config["linux"].pop("cgroupsPath", None)
+
+    def _fit_user_namespace(self, id_map: IdMap) -> None:
+        refused = adapt.fit_user_namespace(self.config, id_map.has, self._note)
+        if refused is not None:
+            raise failure(
+                f"runs as {refused}, which this user namespace does not have",
+                self.settings.name,
+                hint="give this user a range in /etc/subuid and /etc/subgid and install newuidmap",
+            )
+
+    def _set_network(self, box: Container) -> None:
+        config = self.config
+        mode = self.settings.network or ("none" if adapt.has_own_network(config) else "host")
+        if mode != "none":
+            _write_resolver(box, config.get("hostname"))
+        adapt.set_network(config, mode, None if mode == "none" else box.folder)
 
     def _check_limits(self) -> None:
-        resources = (self.config.get("linux") or {}).get("resources")
-        if not resources:
+        if not (self.config.get("linux") or {}).get("resources"):
             return
         from .. import cgroup
 
         needed = cgroup.declared_limits(self.config)
-        missing = cgroup.unavailable(needed, privileged=True)
+        missing = cgroup.unavailable(needed, privileged=self.delegated)
         if not missing:
             return
         names = ", ".join(missing)
@@ -244,8 +281,11 @@ class Session:
                 self.settings.name,
                 hint='take the limits out, or say cgroup_limits = "if-possible"',
             )
-        self.settings.progress.note(f"{self.settings.name}: running without limits on {names}")
+        self._note(f"running without limits on {names}")
         adapt.drop_limits(self.config)
+
+    def _note(self, text: str) -> None:
+        self.settings.progress.note(f"{self.settings.name}: {text}")
 
     def _record(self, box: Container, child: int) -> None:
         settings = self.settings
@@ -263,8 +303,9 @@ class Session:
             }
         )
 
-    def _read_report(self, reader: int) -> None:
-        """Until the child has become the runtime, which closes the pipe."""
+    def _read_report(self, reader: int) -> int:
+        """Until the child has become the runtime, which closes the pipe; returns its number."""
+        process = 0
         text = b""
         while block := os.read(reader, 65536):
             text += block
@@ -272,7 +313,11 @@ class Session:
             kind, message = json.loads(line)
             if kind == "error":
                 raise failure(f"cannot prepare the container: {message}", self.settings.name)
-            self.settings.progress.note(f"{self.settings.name}: {message}")
+            if kind == "child":
+                process = int(message)
+            else:
+                self._note(message)
+        return process
 
     def _raise_failed_start(self, box: Container) -> None:
         """A runtime that could not start the container wrote why into its log."""
@@ -377,12 +422,18 @@ def failure(message: str, subject: str, hint: str | None = None) -> RuntimeFaile
     return RuntimeFailed(message, subject=subject, hint=hint)
 
 
-def _copy_root_mode(rootfs: str, upper: str) -> None:
-    """The merged root shows the upper directory's owner and mode, not the rootfs's."""
-    status = os.stat(rootfs)
-    os.chmod(upper, status.st_mode & 0o7777)
-    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(upper, status.st_uid, status.st_gid)
+def _write_resolver(box: Container, hostname: str | None) -> None:
+    """Copies of this host's resolv.conf and hosts: a container may write into its own."""
+    for name in ("resolv.conf", "hosts"):
+        try:
+            with open(f"/etc/{name}", encoding="utf-8", errors="surrogateescape") as stream:
+                text = stream.read()
+        except OSError:
+            text = "127.0.0.1 localhost\n" if name == "hosts" else ""
+        if name == "hosts" and hostname:
+            text = f"{text.rstrip()}\n127.0.1.1 {hostname}\n"
+        with open(box.path(name), "w", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(text)
 
 
 def _crun_refuses_hybrid() -> bool:

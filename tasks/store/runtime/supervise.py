@@ -58,9 +58,17 @@ class Supervisor:
                 pass
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
-    def wait(self, child: int, *, passes_through: bool, tick: Callable[[], None] | None) -> int:
-        """Until the child ends; returns its exit status, 128 + n for signals.
+    def wait(
+        self,
+        child: int,
+        target: int,
+        *,
+        passes_through: bool,
+        tick: Callable[[], None] | None,
+    ) -> int:
+        """Until ``child`` ends; returns its exit status, 128 + n for signals.
 
+        ``target`` is the process that gets the signals.
         ``passes_through``: the child shares our terminal and gets the terminal's signals itself.
         ``tick`` is called now and then.
         """
@@ -74,16 +82,16 @@ class Supervisor:
             if deadline is not None and moment >= deadline:
                 self.timed_out = True
                 deadline = None
-                _send(child, self.stop_signal)
+                _send(target, self.stop_signal)
                 kill_at = moment + self.stop_grace
             if kill_at is not None and moment >= kill_at:
-                _send(child, signal.SIGKILL)
+                _send(target, signal.SIGKILL)
                 kill_at = None
             due = [at - moment for at in (deadline, kill_at) if at is not None]
             if tick is not None:
                 tick()
                 due.append(TICK)
-            self._await_signal(child, min(due, default=None), passes_through)
+            self._await_signal((child, target), min(due, default=None), passes_through)
 
     def _reap(self, child: int) -> int | None:
         process, status = os.waitpid(child, os.WNOHANG)
@@ -92,7 +100,10 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         return 128 - code if code < 0 else code
 
-    def _await_signal(self, child: int, seconds: float | None, passes_through: bool) -> None:
+    def _await_signal(
+        self, processes: tuple[int, int], seconds: float | None, passes_through: bool
+    ) -> None:
+        child, target = processes
         if not self.in_main_thread:
             _await_child(child, seconds)
             return
@@ -108,14 +119,14 @@ class Supervisor:
             return
         if passes_through and information.si_code > 0:  # from the terminal: it has it already
             return
-        self._pass_on(child, information.si_signo)
+        self._pass_on(target, information.si_signo)
 
-    def _pass_on(self, child: int, number: int) -> None:
+    def _pass_on(self, target: int, number: int) -> None:
         if number == signal.SIGINT:
             self.interrupts += 1
             if self.interrupts > 1:
                 number = signal.SIGKILL
-        _send(child, number)
+        _send(target, number)
 
 
 def _await_child(child: int, seconds: float | None) -> None:
@@ -128,8 +139,8 @@ def _await_child(child: int, seconds: float | None) -> None:
         os.close(descriptor)
 
 
-def _send(child: int, number: int) -> None:
+def _send(process: int, number: int) -> None:
     try:
-        os.kill(child, number)
+        os.kill(process, number)
     except ProcessLookupError:
         pass
