@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import sys
 
-MYPY = False
-if MYPY:
-    from .project.plan import Options
-
-FLAGS = {"--locked": "locked", "--offline": "offline", "--json": "json", "--quiet": "quiet",
-         "-q": "quiet", "--detach": "detach"}
+FLAGS = {
+    "--locked": "locked",
+    "--offline": "offline",
+    "--json": "json",
+    "--quiet": "quiet",
+    "-q": "quiet",
+    "--detach": "detach",
+}
 INTERRUPTED = 130
 STATE_VARIABLE = "DOIT_OCI_DIR"
 

@@ -1,4 +1,4 @@
-"""images.toml as checked JSON: parsed and validated once, then read back while the text is the same.
+"""images.toml as checked JSON: validated once, then read back while the text is the same.
 
 ``build/images.json`` holds the text it was made from beside the result, and what checked it, so
 that neither an edit nor a newer doit-oci can be missed; losing it costs time only.

@@ -60,7 +60,9 @@ class DeclarationError(DoitOciError):
 class SchemaViolations(DeclarationError):
     """Every violation of a schema in one document, each a line of its own."""
 
-    def __init__(self, violations: tuple[str, ...], *, subject: str, hint: str | None = None) -> None:
+    def __init__(
+        self, violations: tuple[str, ...], *, subject: str, hint: str | None = None
+    ) -> None:
         self.violations = violations
         count = len(violations)
         head = "1 problem" if count == 1 else f"{count} problems"
@@ -124,7 +126,9 @@ class InvalidDigest(ContentError):
 class DigestMismatch(ContentError):
     """The bytes have another digest than the one they were asked for by."""
 
-    def __init__(self, *, subject: str, expected: str, actual: str, hint: str | None = None) -> None:
+    def __init__(
+        self, *, subject: str, expected: str, actual: str, hint: str | None = None
+    ) -> None:
         super().__init__(f"expected digest {expected}, got {actual}", subject=subject, hint=hint)
         self.expected = expected
         self.actual = actual
@@ -133,7 +137,9 @@ class DigestMismatch(ContentError):
 class SizeMismatch(ContentError):
     """More or fewer bytes than the descriptor says."""
 
-    def __init__(self, *, subject: str, expected: int, actual: int, hint: str | None = None) -> None:
+    def __init__(
+        self, *, subject: str, expected: int, actual: int, hint: str | None = None
+    ) -> None:
         super().__init__(f"expected {expected} bytes, got {actual}", subject=subject, hint=hint)
         self.expected = expected
         self.actual = actual

@@ -33,7 +33,13 @@ NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, 
 def layout_key(*, manifests: Mapping[str, Descriptor], tag: str) -> dict[str, Any]:
     """Parts of the step key; ``manifests`` by platform text."""
     inputs = {platform: str(found.digest) for platform, found in manifests.items()}
-    return {"step": "layout", "epoch": EPOCH, "inputs": inputs, "params": {"tag": tag}, "platform": ""}
+    return {
+        "step": "layout",
+        "epoch": EPOCH,
+        "inputs": inputs,
+        "params": {"tag": tag},
+        "platform": "",
+    }
 
 
 def write_layout(

@@ -44,7 +44,11 @@ class Locking:
         """The locked platforms of an image that are wanted here."""
         found = self.plan.locked_image(image)
         wanted = [str(platform) for platform in self.plan.platforms(image)]
-        return {text: found.platforms[text] for text in wanted if text in found.platforms} if found else {}
+        return (
+            {text: found.platforms[text] for text in wanted if text in found.platforms}
+            if found
+            else {}
+        )
 
     def image_blobs(self, image: str) -> tuple[Descriptor, ...]:
         """Every blob of an image's wanted platforms, each once."""
@@ -65,14 +69,18 @@ class Locking:
             reference = self.reference(image)
             if known is not None and known.reference != str(reference):
                 known = self._stale(image, known, reference)
-            wanted = [p for p in self.plan.platforms(image) if not known or str(p) not in known.platforms]
+            wanted = [
+                p for p in self.plan.platforms(image) if not known or str(p) not in known.platforms
+            ]
             if wanted:
                 self._refuse_when_locked(image, "is not in the lock")
                 self.save_image(image, self.resolve_image(image, wanted, known))
 
     def _stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
         self._refuse_when_locked(image, f"is locked as {known.reference}, declared as {reference}")
-        self.plan.progress.note(f"{image}: now {reference} instead of {known.reference}; locking it anew")
+        self.plan.progress.note(
+            f"{image}: now {reference} instead of {known.reference}; locking it anew"
+        )
 
     def _refuse_when_locked(self, image: str, why: str) -> None:
         if self.plan.options.locked:

@@ -53,9 +53,7 @@ class Step:
     def is_current(self) -> bool:
         """Whether the output that the key names is there."""
         found = self.recorded()
-        return (
-            found is not None and found.get("key") == self.key() and self.stands(found["facts"])
-        )
+        return found is not None and found.get("key") == self.key() and self.stands(found["facts"])
 
     def perform(self) -> Facts:
         """Do the work unless it stands, and return the stamp's facts."""

@@ -20,8 +20,8 @@ from . import layout as layout_step
 from . import rootfs as rootfs_step
 from . import warm
 from .errors import StoreError
-from .oci.canonical_json import canonical
 from .locking import Locking
+from .oci.canonical_json import canonical
 from .oci.descriptor import Descriptor
 from .project.plan import Plan
 from .step import Facts, Step
@@ -55,7 +55,9 @@ class Steps:
 
         def work() -> Facts:
             image = self.plan.bundle(name).image
-            missing = [each for each in self.locking.image_blobs(image) if not self.has_blob(each)()]
+            missing = [
+                each for each in self.locking.image_blobs(image) if not self.has_blob(each)()
+            ]
             return blob_step.fetch_blobs(
                 image=image,
                 reference=self.locking.reference(image),
@@ -187,7 +189,13 @@ class Steps:
 
         def parts() -> Mapping[str, Any]:
             inputs = {"rootfs": self.rootfs(name).key(), "config": self.config(name).key()}
-            return {"step": "bundle", "epoch": 1, "inputs": inputs, "params": {}, "platform": platform}
+            return {
+                "step": "bundle",
+                "epoch": 1,
+                "inputs": inputs,
+                "params": {},
+                "platform": platform,
+            }
 
         def stands(facts: Facts) -> bool:
             locked = self.plan.lock.bundle(name, platform)
@@ -297,7 +305,6 @@ class Steps:
 
         return self._step("check", name, parts, lambda _: True, work)
 
-
     def chain(self, name: str) -> tuple[Step, ...]:
         """The steps of a bundle in the order in which they are done."""
         image = self.plan.bundle(name).image
@@ -306,7 +313,10 @@ class Steps:
     def build(self, name: str) -> Facts:
         """Do whatever a bundle lacks, in this process, and return the last step's facts."""
         self.locking.resolve([self.plan.bundle(name).image])
-        if any(not self.has_blob(each)() for each in self.locking.image_blobs(self.plan.bundle(name).image)):
+        if any(
+            not self.has_blob(each)()
+            for each in self.locking.image_blobs(self.plan.bundle(name).image)
+        ):
             self.fetch(name)()
         facts: Facts = {}
         for step in self.chain(name):

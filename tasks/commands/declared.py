@@ -10,10 +10,10 @@ from doit.cmd_list import List as StockList
 
 from ..doit_bridge import Loader, Ours, ProjectCommand
 from ..errors import DeclarationError, StaleLock
+from ..locking import Locking
 from ..oci.canonical_json import pretty
 from ..oci.locked_image import LockedImage
 from ..project.lock import Lock
-from ..locking import Locking
 
 
 class List(Ours, StockList):  # type: ignore[misc]
@@ -138,12 +138,27 @@ class Inspect(ProjectCommand):
     doc_purpose = "print an image's description as JSON"
     doc_usage = "IMAGE [--raw] [--config] [--tags]"
     cmd_options = (
-        {"name": "raw", "long": "raw", "type": bool, "default": False,
-         "help": "the manifest's or index's own bytes"},
-        {"name": "config", "long": "config", "type": bool, "default": False,
-         "help": "the image configuration"},
-        {"name": "tags", "long": "tags", "type": bool, "default": False,
-         "help": "the tags of the image's repository"},
+        {
+            "name": "raw",
+            "long": "raw",
+            "type": bool,
+            "default": False,
+            "help": "the manifest's or index's own bytes",
+        },
+        {
+            "name": "config",
+            "long": "config",
+            "type": bool,
+            "default": False,
+            "help": "the image configuration",
+        },
+        {
+            "name": "tags",
+            "long": "tags",
+            "type": bool,
+            "default": False,
+            "help": "the tags of the image's repository",
+        },
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:

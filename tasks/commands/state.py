@@ -40,8 +40,14 @@ class Clean(ProjectCommand):
     doc_purpose = "remove built bundles; the blobs that the lock references stay"
     doc_usage = "[BUNDLE...] [--dry-run]"
     cmd_options = (
-        {"name": "dry_run", "short": "n", "long": "dry-run", "type": bool, "default": False,
-         "help": "only say what would be removed"},
+        {
+            "name": "dry_run",
+            "short": "n",
+            "long": "dry-run",
+            "type": bool,
+            "default": False,
+            "help": "only say what would be removed",
+        },
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:

@@ -1,0 +1,44 @@
+"""doit-oci as its users call it: a process of its own in a project's folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DOOR = "import sys; from tasks.cli import main; sys.exit(main())"
+
+
+def doit_oci(
+    project: Path,
+    *words: str,
+    stdin: bytes = b"",
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run one command line in ``project`` and return its result, whatever its status."""
+    return subprocess.run(
+        [sys.executable, "-c", DOOR, *words],
+        cwd=project,
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **(env or {})},
+        check=False,
+    )
+
+
+def expect(result: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
+    """Hold a result against a status, showing what was said if it is another; no traceback ever."""
+    said = result.stderr.decode(errors="replace")
+    assert result.returncode == status, f"status {result.returncode}\n{result.stdout!r}\n{said}"
+    assert "Traceback" not in said, said
+    return result.stdout.decode(errors="replace")
+
+
+def steps_done(result: subprocess.CompletedProcess[bytes]) -> list[str]:
+    """The steps that a run says it did, without what stands behind the colon."""
+    lines = result.stderr.decode().splitlines()
+    return [line[3:].partition(":")[0] for line in lines if line.startswith(".  ")]
