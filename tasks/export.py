@@ -15,7 +15,7 @@ An archive is a runtime bundle as it stands: unpack it with tar and call runc.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .oci import entry as kinds
 from .progress import Progress, Silent
@@ -26,6 +26,9 @@ from .store.final_name import new_directory, new_file
 from .store.recorded_entries import load_tree
 from .store.tree_content import tree_content
 from .store.tree_writer import write_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def export_bundle(

@@ -7,11 +7,10 @@ had been built here; the digest is computed anew and held against the one that w
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import DigestMismatch, StoreError
 from .oci.canonical_json import canonical
-from .oci.entry import Entry
 from .progress import Progress, Silent
 from .store.archive_stream import open_archive
 from .store.bundle_archive import CONFIG, ENTRIES, ROOTFS
@@ -20,6 +19,11 @@ from .store.bundle_reader import ArchiveSource, BundleSource, Card, DirectorySou
 from .store.final_name import new_directory, said_of
 from .store.recorded_entries import show
 from .store.tree_writer import Lost, write_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .oci.entry import Entry
 
 
 def imported_name(source: Path) -> str:

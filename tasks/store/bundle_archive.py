@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..oci import entry as kinds
 from ..oci.canonical_json import pretty
-from ..oci.entry import Entry
-from .archive_stream import Sink
 from .recorded_entries import load_tree
 from .tar_writer import END, NANOSECONDS, file_header, member_header, padding
 from .tree_content import tree_content
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ..oci.entry import Entry
+    from .archive_stream import Sink
 
 FORMAT_VERSION = 1
 CARD, ENTRIES, CONFIG, ROOTFS = "doit-oci.json", "entries.jsonl", "config.json", "rootfs"

@@ -8,13 +8,10 @@ that a hostile archive says about paths, links or owners is ever acted upon.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ContentError, LimitExceeded
-from ..oci.entry import Entry
 from .archive_stream import CHUNK, ArchiveReader
 from .bundle_archive import (
     CARD,
@@ -23,7 +20,6 @@ from .bundle_archive import (
     FORMAT_VERSION,
     ROOTFS,
     ROOTFS_PREFIX,
-    has_content,
 )
 from .bundle_archive import (
     card as write_card,
@@ -31,6 +27,12 @@ from .bundle_archive import (
 from .recorded_entries import load_tree, show
 from .tar_writer import BLOCK, END, NANOSECONDS, file_header, member_header, padding
 from .tree_content import checked_content, tree_content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ..oci.entry import Entry
 
 CARD_LIMIT, CONFIG_LIMIT, ENTRIES_LIMIT = 1 << 16, 4 << 20, 4 << 30
 FOREIGN = "not a bundle that was written by export, or one that was packed again"
@@ -171,7 +173,6 @@ class DirectorySource:
         return iter(load_tree(recorded))
 
     def content(self, entry: Entry) -> Iterator[bytes]:
-        assert has_content(entry)
         return tree_content(self.root / ROOTFS, entry)
 
     def member(self, name: str, limit: int) -> bytes:

@@ -6,13 +6,16 @@ following a link: every parent is a directory entry that came before, no name is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ContentError, StoreError, UnsafeEntry
 from ..oci import entry as kinds
 from ..oci.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 KINDS = frozenset(
     {kinds.FILE, kinds.DIRECTORY, kinds.SYMLINK, kinds.CHARACTER, kinds.BLOCK, kinds.FIFO}

@@ -6,8 +6,12 @@ as ``SCHILY.xattr.``, which GNU tar, bsdtar, star and Go's archive/tar all read.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..oci import entry as kinds
-from ..oci.entry import Entry
+
+if TYPE_CHECKING:
+    from ..oci.entry import Entry
 
 BLOCK = 512
 END = b"\0" * (2 * BLOCK)

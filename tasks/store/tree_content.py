@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ContentError, DigestMismatch, SizeMismatch, StoreError
-from ..oci.entry import Entry
 from .recorded_entries import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from ..oci.entry import Entry
 
 CHUNK = 1 << 20
 

@@ -12,12 +12,15 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..oci import entry as kinds
 from ..oci.entry import Entry
 from .recorded_entries import show
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CANNOT = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 DEVICE_MODE = {kinds.CHARACTER: stat.S_IFCHR, kinds.BLOCK: stat.S_IFBLK}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOBODY_WE_KNOW = 4242
 
@@ -31,7 +34,7 @@ def as_other_user(
             time.tzset()
             work()
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a child of fork must not go on into the tests
             traceback.print_exc()
         finally:
             os._exit(status)

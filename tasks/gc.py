@@ -1,0 +1,266 @@
+"""Free space in the state directory: never what a lock still references, nor what is in use.
+
+In: what the locks reach. Out: what was removed (or would be), one Removal each. What no lock
+reaches goes at once, or, with an age or a size cap, only as far as those ask.
+
+Safe beside running builds: an object goes only while its step's guard is free, the reachable set
+is read while the lock's guard is held, and whatever a build had already looked at and then misses
+is fetched or built again. A running container keeps its bundle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ContentError
+from .oci.digest import Digest
+from .store.disk_use import Freed, last_use, remove, size_on_disk
+from .store.guard import guard, guard_if_free
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .project.workspace import Workspace
+
+BUNDLE_STEPS = ("check", "bundle", "config", "rootfs")
+DAY = 86_400.0
+UNFINISHED_AGE = DAY
+"""Seconds: how long a half-fetched blob or a half-unpacked layer is kept for its continuation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reachable:
+    """What the locks that use a state directory name.
+
+    ``blobs`` are manifests, indexes, configurations and layers; ``diff_ids`` are those of layers.
+    """
+
+    images: frozenset[str] = frozenset()
+    bundles: frozenset[str] = frozenset()
+    blobs: frozenset[Digest] = frozenset()
+    diff_ids: frozenset[Digest] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """One object that went: ``path`` beneath the state directory, ``freed`` bytes on the disk."""
+
+    path: str
+    kind: str
+    freed: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Something that no lock reaches: the paths that go together, the first named in reports."""
+
+    kind: str
+    paths: tuple[Path, ...]
+    guards: tuple[Path, ...] = ()
+    unfinished: bool = False
+
+
+def collect(
+    *,
+    workspace: Workspace,
+    reachable: Callable[[], Reachable],
+    now: float,
+    max_age: float | None = None,
+    max_size: int | None = None,
+    dry_run: bool = False,
+) -> list[Removal]:
+    """Remove what no lock reaches, and say what it was, in order of removal.
+
+    ``max_age`` is in seconds of not being used, ``max_size`` in bytes of the whole state
+    directory: with either, only as much goes as it takes, the longest unused first.
+    ``reachable`` is called with the lock's guard held.
+    """
+    removals: list[Removal] = []
+    with contextlib.nullcontext() if dry_run else guard(workspace.guard("lock")):
+        sweep = Sweep(workspace, now=now, max_age=max_age, max_size=max_size)
+        for age, each in sweep.order(unreached(workspace, reachable())):
+            why = sweep.reason(each, age)
+            if why and (freed := sweep.take(each, dry_run=dry_run)) is not None:
+                shown = str(each.paths[0].relative_to(workspace.state))
+                removals.append(Removal(path=shown, kind=each.kind, freed=freed, why=why))
+    return removals
+
+
+def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]:
+    """Everything in the state directory that neither a lock nor a container needs."""
+    running = bundles_in_use(workspace)
+    bundles = names_of(workspace, "bundles", ".jsonl") | stamped(workspace, BUNDLE_STEPS)
+    for name in sorted(bundles - reachable.bundles - running):
+        yield bundle_candidate(workspace, name)
+    for name in sorted(names_in(workspace.state / "layouts") - reachable.images):
+        yield Candidate(
+            kind="layout",
+            paths=(workspace.layout(name), workspace.stamp("layout", name)),
+            guards=(workspace.guard(f"layout-{name}"),),
+        )
+    yield from unreached_layers(workspace, reachable.diff_ids)
+    for algorithm in sorted(names_in(workspace.blobs)):
+        for encoded in sorted(names_in(workspace.blobs / algorithm)):
+            with contextlib.suppress(ContentError):
+                digest = Digest(algorithm, encoded)
+                if digest not in reachable.blobs:
+                    yield Candidate(kind="blob", paths=(workspace.blob(digest),))
+    for name in sorted(names_in(workspace.tmp)):
+        path = workspace.tmp / name
+        yield Candidate(kind="unfinished", paths=(path,), guards=(path,), unfinished=True)
+
+
+def bundle_candidate(workspace: Workspace, name: str) -> Candidate:
+    """A bundle and all that is recorded of it, the stamps first: they must not outlive it."""
+    return Candidate(
+        kind="bundle",
+        paths=(
+            workspace.bundle(name),
+            workspace.ready(name),
+            *(workspace.stamp(step, name) for step in BUNDLE_STEPS),
+            workspace.entries(name),
+            workspace.unrepresented(name),
+            workspace.provenance(name),
+        ),
+        guards=tuple(workspace.guard(f"{step}-{name}") for step in BUNDLE_STEPS),
+    )
+
+
+def unreached_layers(workspace: Workspace, diff_ids: frozenset[Digest]) -> Iterator[Candidate]:
+    """Unpacked layers; one without its card is in the making, or was left so by a kill."""
+    wanted = {str(digest) for digest in diff_ids}
+    for name in sorted(names_in(workspace.layers)):
+        path = workspace.layers / name
+        if not path.is_dir():
+            continue
+        try:
+            diff_id = json.loads((path / "layer.json").read_bytes())["diff_id"]
+        except (OSError, ValueError, KeyError, TypeError):
+            yield Candidate(kind="unfinished", paths=(path,), guards=(path,), unfinished=True)
+            continue
+        if diff_id not in wanted:
+            yield Candidate(kind="layer", paths=(path,), guards=(path,))
+
+
+def bundles_in_use(workspace: Workspace) -> set[str]:
+    """Bundles whose tree lies under a container that still has its directory."""
+    found = set()
+    place = workspace.run / "containers"
+    for name in names_in(place):
+        with contextlib.suppress(OSError):
+            rootfs = Path(os.readlink(place / name / "lower"))
+            found.add(rootfs.parent.name)
+    return found
+
+
+def names_of(workspace: Workspace, folder: str, suffix: str) -> set[str]:
+    """Bundles that have a directory or recorded entries."""
+    entries = {
+        name.removesuffix(suffix)
+        for name in names_in(workspace.state / "entries")
+        if not name.endswith(f".unrepresented{suffix}")
+    }
+    return names_in(workspace.state / folder) | entries
+
+
+def stamped(workspace: Workspace, steps: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for step in steps:
+        folder = workspace.stamp(step, "x").parent
+        found |= {name.removesuffix(".json") for name in names_in(folder)}
+    return found
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names in a directory; hidden ones are somebody's work in progress."""
+    try:
+        return {name for name in os.listdir(folder) if not name.startswith(".")}
+    except OSError:
+        return set()
+
+
+class Sweep:
+    """One pass over the candidates: why each one goes, and what that frees."""
+
+    def __init__(
+        self, workspace: Workspace, *, now: float, max_age: float | None, max_size: int | None
+    ) -> None:
+        self.workspace = workspace
+        self.now = now
+        self.max_age = max_age
+        self.everything = max_age is None and max_size is None
+        self.excess = 0
+        self.freed = Freed()
+        if max_size is not None:
+            self.excess = size_on_disk(workspace.state) - max_size
+
+    def order(self, found: Iterable[Candidate]) -> list[tuple[float, Candidate]]:
+        """Age in seconds and candidate: as found, or the longest unused first."""
+        aged = [(self.age(each), each) for each in found]
+        return aged if self.everything else sorted(aged, key=lambda pair: -pair[0])
+
+    def age(self, candidate: Candidate) -> float:
+        """Since the latest use of any part; never negative, whatever the clocks say."""
+        used = [last for path in candidate.paths if (last := last_use(path)) is not None]
+        return max(0.0, self.now - max(used, default=self.now))
+
+    def reason(self, candidate: Candidate, age: float) -> str:
+        """Why it goes; empty where it stays."""
+        if candidate.unfinished and age <= UNFINISHED_AGE:
+            return ""
+        if self.everything:
+            return "unfinished" if candidate.unfinished else "in no lock"
+        if self.max_age is not None and age > self.max_age:
+            return f"in no lock, unused for {age / DAY:.1f} days"
+        return "in no lock, over the size cap" if self.excess > 0 else ""
+
+    def take(self, candidate: Candidate, *, dry_run: bool) -> int | None:
+        """Remove one candidate, return the bytes freed; None where somebody works on it."""
+        with ExitStack() as stack:
+            if not all(
+                stack.enter_context(hold(path, self.workspace)) for path in candidate.guards
+            ):
+                return None
+            looked = self.freed.look(candidate.paths)
+            if not dry_run:
+                first, *rest = candidate.paths
+                for path in rest:
+                    remove(path, tmp=self.workspace.tmp)
+                if not remove(first, tmp=self.workspace.tmp):
+                    return None
+        freed = self.freed.count(looked)
+        self.excess -= freed
+        return freed
+
+
+def hold(path: Path, workspace: Workspace) -> contextlib.AbstractContextManager[bool]:
+    """A guard file's lock, or the lock that a directory or a partial blob carries itself."""
+    if path.is_relative_to(workspace.state / "locks"):
+        return guard_if_free(path)
+    return own_lock(path)
+
+
+@contextlib.contextmanager
+def own_lock(path: Path) -> Iterator[bool]:
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
