@@ -25,7 +25,7 @@ class Descriptor:
     digest: Digest
     size: int
     platform: Platform | None = None
-    annotations: Mapping[str, str] = field(default=NO_ANNOTATIONS)
+    annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS, hash=False)
     urls: tuple[str, ...] = ()
     artifact_type: str = ""
 

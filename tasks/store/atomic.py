@@ -1,0 +1,76 @@
+"""Files that appear whole or not at all: temporary name, write, fsync, rename, fsync."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from pathlib import Path
+
+from ..errors import StoreError
+
+_number = itertools.count()
+
+
+def write_atomic(path: Path, content: bytes, *, tmp: Path | None = None, mode: int = 0o666) -> None:
+    """Write ``content`` under ``path``, whose folder is made if need be.
+
+    ``tmp`` is a folder on the same file system for the temporary name; without one it stands
+    beside ``path``. ``mode`` is subject to the umask. Raises: StoreError.
+    """
+    temporary = temporary_name(path, tmp)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            rename_durably(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise store_error(error, path) from error
+
+
+def temporary_name(path: Path, tmp: Path | None = None) -> Path:
+    """A name that no other process or thread uses at this moment."""
+    unique = f"{os.getpid()}-{threading.get_ident():x}-{next(_number)}"
+    return (tmp or path.parent) / f".{path.name}.{unique}.tmp"
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Give a file that is already on the disk its final name, and put that on the disk too."""
+    source.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store_error(error: OSError, path: Path) -> StoreError:
+    """An operating system's refusal in the state directory, with what to do about it."""
+    import errno
+
+    hints = {
+        errno.ENOSPC: "free space on the disk, or move the state directory with --dir",
+        errno.EDQUOT: "free space in your quota, or move the state directory with --dir",
+        errno.EROFS: "the file system is read-only; choose another one with --dir",
+        errno.EACCES: "the state directory belongs to someone else; choose another with --dir",
+        errno.EPERM: "the state directory belongs to someone else; choose another with --dir",
+    }
+    return StoreError(
+        error.strerror or str(error), subject=str(path), hint=hints.get(error.errno or 0)
+    )

@@ -1,0 +1,332 @@
+"""BlobStore: bytes by digest. A name in it means that its bytes are complete and verified.
+
+Unfinished blobs lie in the temporary folder, one file per digest. That file is at once the lock
+that processes meet at, so that two of them never fetch one blob twice, and what a later run
+continues from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from ..errors import ContentError, DigestMismatch, SizeMismatch
+from ..oci.descriptor import Descriptor
+from ..oci.digest import Digest, digest_bytes, new_hash
+from .atomic import rename_durably, store_error, write_atomic
+
+CHUNK = 1 << 20
+
+
+class BlobStore:
+    """Blobs under ``root/<algorithm>/<encoded>``; ``tmp`` is on the same file system."""
+
+    def __init__(self, root: Path, tmp: Path | None = None) -> None:
+        self.root = root
+        self.tmp = tmp or root.parent / "tmp"
+
+    def path(self, digest: Digest) -> Path:
+        return self.root / digest.algorithm / digest.encoded
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether a file of the right name and size is there; reading it checks the content."""
+        try:
+            status = os.stat(self.path(descriptor.digest), follow_symlinks=False)
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == descriptor.size
+
+    def has_digest(self, digest: Digest) -> bool:
+        """Whether a file of that name is there, when its size is not known."""
+        return self.path(digest).is_file()
+
+    def has_any(self) -> bool:
+        """Whether anything was ever stored."""
+        try:
+            with os.scandir(self.root) as folders:
+                return any(folders)
+        except OSError:
+            return False
+
+    def get_blob(self, digest: Digest, *, limit: int) -> bytes:
+        """A small blob whole, verified.
+
+        Raises: StoreError (absent), DigestMismatch (the blob is then removed), SizeMismatch.
+        """
+        path = self.path(digest)
+        try:
+            with path.open("rb") as file:
+                content = file.read(limit + 1)
+        except OSError as error:
+            raise store_error(error, path) from error
+        if len(content) > limit:
+            raise SizeMismatch(subject=str(digest), expected=limit, actual=path.stat().st_size)
+        actual = digest_bytes(content, digest.algorithm)
+        if actual != digest:
+            self.discard(digest)
+            raise wrong_content(digest, str(actual))
+        return content
+
+    def open_blob(self, descriptor: Descriptor) -> VerifiedReader:
+        """A stored blob for reading; the caller closes it. Raises: StoreError, SizeMismatch."""
+        path = self.path(descriptor.digest)
+        try:
+            file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise store_error(error, path) from error
+        size = os.fstat(file.fileno()).st_size
+        if size != descriptor.size:
+            file.close()
+            raise SizeMismatch(
+                subject=f"stored blob {descriptor.digest}", expected=descriptor.size, actual=size
+            )
+        return VerifiedReader(file, descriptor, self)
+
+    def put_blob(self, content: bytes, digest: Digest | None = None) -> Digest:
+        """Store bytes in memory. Raises: DigestMismatch, StoreError."""
+        actual = digest_bytes(content, digest.algorithm if digest else "sha256")
+        if digest and actual != digest:
+            raise DigestMismatch(subject="blob", expected=str(digest), actual=str(actual))
+        path = self.path(actual)
+        try:
+            present = path.stat().st_size == len(content)
+        except OSError:
+            present = False
+        if not present:
+            write_atomic(path, content, tmp=self.tmp)
+        return actual
+
+    def put_stream(self, descriptor: Descriptor, stream: BinaryIO) -> None:
+        """Store what a stream holds. Raises: DigestMismatch, SizeMismatch, StoreError."""
+        with self.partial(descriptor) as partial:
+            if partial.is_stored:
+                return
+            partial.restart()
+            buffer = bytearray(CHUNK)
+            view = memoryview(buffer)
+            while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+                partial.write(view[:count])
+            partial.commit()
+
+    def partial(self, descriptor: Descriptor) -> PartialBlob:
+        """Begin or continue a blob; waits for another process that is at the same one."""
+        return PartialBlob(self, descriptor)
+
+    def discard(self, digest: Digest) -> None:
+        """Take a blob whose content is wrong out of the store, so that it is fetched anew."""
+        with contextlib.suppress(OSError):
+            self.path(digest).unlink()
+
+    def digests(self) -> Iterator[Digest]:
+        """Every digest in the store, in no order."""
+        for algorithm in ("sha256", "sha512"):
+            folder = self.root / algorithm
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(folder):
+                    with contextlib.suppress(ContentError):
+                        yield Digest(algorithm, entry.name)
+
+
+class VerifiedReader:
+    """A stored blob's bytes; at the end its digest is checked, once.
+
+    Whoever stops before the end has verified nothing and calls :meth:`drain` first.
+    """
+
+    def __init__(self, file: BinaryIO, descriptor: Descriptor, store: BlobStore) -> None:
+        self._file = file
+        self._descriptor = descriptor
+        self._store = store
+        self._hash = new_hash(descriptor.digest.algorithm)
+        self._done = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes, fewer only at the end. Raises: DigestMismatch, at the end."""
+        content = self._file.read(size)
+        self._hash.update(content)
+        if size < 0 or not content:
+            self._finish()
+        return content
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Raises: DigestMismatch, at the end."""
+        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        if count:
+            self._hash.update(memoryview(buffer)[:count])
+        else:
+            self._finish()
+        return int(count)
+
+    def drain(self) -> None:
+        """Read and verify what is left. Raises: DigestMismatch."""
+        buffer = bytearray(CHUNK)
+        while self.readinto(buffer):
+            pass
+
+    def _finish(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        digest = self._descriptor.digest
+        if self._hash.hexdigest() != digest.encoded:
+            self._store.discard(digest)
+            raise wrong_content(digest, f"{digest.algorithm}:{self._hash.hexdigest()}")
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> VerifiedReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def wrong_content(digest: Digest, actual: str) -> DigestMismatch:
+    """A stored blob was damaged since it was verified."""
+    return DigestMismatch(
+        subject=f"stored blob {digest}",
+        expected=str(digest),
+        actual=actual,
+        hint="the damaged blob was removed; run the same command again to fetch it anew",
+    )
+
+
+class PartialBlob:
+    """A blob in the making: ``offset`` bytes of it are here and hashed.
+
+    Closing without :meth:`commit` keeps the bytes, so that the next attempt continues there.
+    """
+
+    def __init__(self, store: BlobStore, descriptor: Descriptor) -> None:
+        self._store = store
+        self.descriptor = descriptor
+        digest = descriptor.digest
+        self.path = store.tmp / f"{digest.algorithm}-{digest.encoded}.partial"
+        self.offset = 0
+        self.is_stored = False
+        self._fd = -1
+        self._owns_name = False
+        self._hash = new_hash(digest.algorithm)
+
+    def __enter__(self) -> PartialBlob:
+        try:
+            self._store.tmp.mkdir(parents=True, exist_ok=True)
+            self._store.path(self.descriptor.digest).parent.mkdir(parents=True, exist_ok=True)
+            self._fd = self._lock()
+            self._owns_name = True
+            self.is_stored = self._store.has_blob(self.descriptor)
+            if not self.is_stored:
+                self._continue()
+        except OSError as error:
+            self._close()
+            raise store_error(error, self.path) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._owns_name and (self.is_stored or self.offset == 0):
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        self._close()
+
+    def _lock(self) -> int:
+        """Open the file and own it: whoever held it before may have renamed or removed it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        while True:
+            fd = os.open(self.path, flags, 0o666)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                mine = os.fstat(fd)
+                with contextlib.suppress(FileNotFoundError):
+                    theirs = os.stat(self.path, follow_symlinks=False)
+                    if (mine.st_dev, mine.st_ino) == (theirs.st_dev, theirs.st_ino):
+                        return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _continue(self) -> None:
+        """Hash what an earlier run left; more than the whole blob is rubbish."""
+        if os.fstat(self._fd).st_size > self.descriptor.size:
+            os.ftruncate(self._fd, 0)
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while count := os.readv(self._fd, [buffer]):
+            self._hash.update(view[:count])
+            self.offset += count
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Append. Raises: SizeMismatch before a byte too many is written, StoreError."""
+        size = self.offset + len(content)
+        if size > self.descriptor.size:
+            raise SizeMismatch(
+                subject=f"blob {self.descriptor.digest}",
+                expected=self.descriptor.size,
+                actual=size,
+            )
+        self._hash.update(content)
+        try:
+            written = os.write(self._fd, content)
+            while written < len(content):
+                written += os.write(self._fd, content[written:])
+        except OSError as error:
+            raise store_error(error, self.path) from error
+        self.offset = size
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self.offset = 0
+        self._hash = new_hash(self.descriptor.digest.algorithm)
+
+    def commit(self) -> None:
+        """Verify, make durable, and give the blob its name.
+
+        Raises: SizeMismatch (the bytes stay), DigestMismatch (they are dropped), StoreError.
+        """
+        digest = self.descriptor.digest
+        if self.offset != self.descriptor.size:
+            raise SizeMismatch(
+                subject=f"blob {digest}", expected=self.descriptor.size, actual=self.offset
+            )
+        actual = self._hash.hexdigest()
+        if actual != digest.encoded:
+            self.restart()
+            raise DigestMismatch(
+                subject=f"blob {digest}",
+                expected=str(digest),
+                actual=f"{digest.algorithm}:{actual}",
+            )
+        try:
+            os.fsync(self._fd)
+            self._owns_name = False
+            rename_durably(self.path, self._store.path(digest))
+        except OSError as error:
+            raise store_error(error, self._store.path(digest)) from error
+        self.is_stored = True
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

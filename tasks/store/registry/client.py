@@ -1,0 +1,301 @@
+"""RegistryClient: requests to one endpoint, with redirects, retries and authentication.
+
+Spec: distribution-spec 1.1, "Pulling manifests", "Pulling blobs", "Listing tags", "Error codes".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from ...errors import (
+    AuthenticationFailed,
+    ContentError,
+    DigestMismatch,
+    InvalidDigest,
+    ManifestUnknown,
+    RateLimited,
+    RegistryError,
+    SizeMismatch,
+)
+from ...oci.digest import Digest, digest_bytes, parse_digest
+from ...oci.manifest import MANIFEST_LIMIT, load_object
+from ...oci.media_type import INDEXES, MANIFESTS
+from ...progress import Progress
+from .auth import Authorizer
+from .connection import Connection, TransportFailed
+from .endpoint import Endpoint
+from .limits import Limits
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES), "application/json;q=0.5"))
+WHOLE = frozenset({200})
+RETRIED = frozenset({408, 429, 502, 503, 504})
+ERROR_LIMIT = 64 << 10
+ERROR_TIME = 10.0
+TAGS_LIMIT = 8 << 20
+TAG_PAGES = 1000
+
+
+class RegistryClient:
+    """One repository at one endpoint. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        environ: Mapping[str, str],
+        progress: Progress,
+        limits: Limits,
+    ) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self._progress = progress
+        self._connection = Connection(endpoint, environ=environ, limits=limits)
+        self._authorizer = Authorizer(
+            endpoint,
+            connection=self._connection,
+            environ=environ,
+            progress=progress,
+            limits=limits,
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def head_manifest(self, reference: str) -> Digest | None:
+        """The digest that a tag has now, or None where the registry does not say it."""
+        response = self.request("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT})
+        release(response)
+        return _announced(response)
+
+    def manifest(self, reference: str, digest: Digest | None) -> tuple[bytes, str, Digest]:
+        """A manifest or index, verified, its Content-Type and its digest."""
+        raw, response = self._document(
+            f"manifests/{reference}", MANIFEST_LIMIT, headers={"Accept": ACCEPT}
+        )
+        expected = digest or _announced(response)
+        actual = digest_bytes(raw, expected.algorithm if expected else "sha256")
+        if expected and actual != expected:
+            raise DigestMismatch(
+                subject=f"{self.endpoint}: manifest {reference}",
+                expected=str(expected),
+                actual=str(actual),
+            )
+        return raw, response.headers.get("Content-Type", ""), actual
+
+    def blob(self, digest: Digest, *, limit: int) -> bytes:
+        """A small blob whole, verified."""
+        raw, _ = self._document(f"blobs/{digest}", limit)
+        actual = digest_bytes(raw, digest.algorithm)
+        if actual != digest:
+            raise DigestMismatch(
+                subject=f"{self.endpoint}: blob", expected=str(digest), actual=str(actual)
+            )
+        return raw
+
+    def tags(self) -> list[str]:
+        """Every tag of the repository, page by page, in the registry's order."""
+        found: list[str] = []
+        path = "tags/list"
+        for _ in range(TAG_PAGES):
+            raw, response = self._document(path, TAGS_LIMIT)
+            page = load_object(raw, subject=f"{self.endpoint}: tags")
+            names = page.get("tags") or []
+            if not isinstance(names, list):
+                raise ContentError('"tags" is no list', subject=f"{self.endpoint}: tags")
+            found += [str(name) for name in names]
+            link = response.links.get("next", {}).get("url", "")
+            query = urlsplit(link).query
+            if not query or not names:
+                return found
+            path = f"tags/list?{query}"
+        raise ContentError(f"more than {TAG_PAGES} pages of tags", subject=str(self.endpoint))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accepted: frozenset[int] = WHOLE,
+    ) -> requests.Response:
+        """One request below the repository, tried again where that may help.
+
+        The body is not read yet: the caller reads it and calls :func:`release`.
+
+        Raises: RegistryError and its kinds.
+        """
+        return self._retried(path, lambda: self._answer(method, path, headers or {}, accepted))
+
+    def _retried(self, path: str, once: Callable[[], T]) -> T:
+        attempt = 0
+        while True:
+            try:
+                return once()
+            except TransportFailed as failed:
+                attempt += 1
+                if not failed.error.retryable or attempt >= self.limits.attempts:
+                    raise failed.error from None
+                delay = self.limits.delay(attempt - 1, failed.retry_after)
+                self._progress.note(f"{failed.error}; trying again in {delay:.1f} s")
+                time.sleep(delay)
+
+    def _answer(
+        self, method: str, path: str, headers: Mapping[str, str], accepted: frozenset[int]
+    ) -> requests.Response:
+        """One try. Raises: TransportFailed."""
+        response = self._authorized(method, path, headers)
+        if response.status_code in accepted:
+            return response
+        try:
+            raise TransportFailed(self._failure(response, path), _retry_after(response))
+        finally:
+            response.close()
+
+    def _document(
+        self, path: str, limit: int, headers: Mapping[str, str] | None = None
+    ) -> tuple[bytes, requests.Response]:
+        """A whole body of at most ``limit`` bytes. Raises: RegistryError, SizeMismatch."""
+
+        def once() -> tuple[bytes, requests.Response]:
+            response = self._answer("GET", path, headers or {}, WHOLE)
+            subject = f"{self.endpoint}: {path.partition('?')[0]}"
+            text = response.headers.get("Content-Length", "")
+            announced = int(text) if text.isdigit() else None
+            if announced is not None and announced > limit:
+                response.close()
+                raise SizeMismatch(subject=subject, expected=limit, actual=announced)
+            raw = self._connection.text(response, limit + 1, seconds=self.limits.document_time)
+            release(response)
+            if len(raw) > limit:
+                raise SizeMismatch(subject=subject, expected=limit, actual=len(raw))
+            if announced is not None and len(raw) < announced:
+                raise TransportFailed(
+                    RegistryError("the connection broke off", subject=subject, retryable=True)
+                )
+            return raw, response
+
+        return self._retried(path, once)
+
+    def fetch_foreign(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """A layer's own URL, at a host that has no business with our credentials."""
+        return self._connection.follow("GET", url, headers, None)
+
+    def _authorized(self, method: str, path: str, headers: Mapping[str, str]) -> requests.Response:
+        """One try, with a second one when the registry asks who we are."""
+        for _ in range(2):
+            authorization = self._authorizer.header()
+            response = self._at_home(method, path, headers, authorization)
+            if response.status_code != 401:
+                return response
+            challenges = response.headers.get("WWW-Authenticate", "")
+            if not self._authorizer.answer(challenges, authorization):
+                return response
+            release(response)
+        return response
+
+    def _at_home(
+        self, method: str, path: str, headers: Mapping[str, str], authorization: str | None
+    ) -> requests.Response:
+        """One try at the endpoint, with the other scheme if an insecure one needs that."""
+        below = f"/v2/{self.endpoint.repository}/{path}"
+        try:
+            response = self._connection.follow(
+                method, self._connection.base() + below, headers, authorization
+            )
+        except TransportFailed:
+            if not self._connection.switch_to_https():
+                raise
+        else:
+            if response.status_code != 400 or not self._connection.switch_to_https():
+                self._connection.settle()
+                return response
+            response.close()
+        return self._connection.follow(
+            method, self._connection.base() + below, headers, authorization
+        )
+
+    def _failure(self, response: requests.Response, path: str) -> RegistryError:
+        """What a status means, with the registry's own words where it has some."""
+        status = response.status_code
+        try:
+            text = self._connection.text(response, ERROR_LIMIT, seconds=ERROR_TIME)
+        except TransportFailed:
+            text = b""
+        code, said = _error_body(text)
+        subject = f"{self.endpoint}: {path.partition('?')[0]}"
+        words = f"the registry answered {status}" + (f" {code}" if code else "")
+        words += f" ({said})" if said else ""
+        make: Callable[..., RegistryError] = RegistryError
+        hint = None
+        if status in (401, 403):
+            make = AuthenticationFailed
+            hint = self._authorizer.hint()
+        elif status == 404:
+            make = ManifestUnknown if path.startswith("manifests/") else RegistryError
+            hint = "check the name and the tag; private images look like missing ones"
+        elif status == 429:
+            make = RateLimited
+            hint = "log in for a higher limit, or declare a mirror of it in images.toml"
+        return make(
+            words,
+            subject=subject,
+            hint=hint,
+            status=status,
+            code=code or None,
+            retryable=status in RETRIED,
+        )
+
+
+def release(response: requests.Response) -> None:
+    """Give the connection back when the body was read or there was none, else close it."""
+    raw = response.raw
+    inner = getattr(raw, "_fp", None)
+    if inner is not None and getattr(inner, "isclosed", lambda: False)():
+        raw.release_conn()
+    else:
+        response.close()
+
+
+def _announced(response: requests.Response) -> Digest | None:
+    try:
+        return parse_digest(response.headers.get("Docker-Content-Digest", ""))
+    except InvalidDigest:
+        return None
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds, from a number or a date. Spec: RFC 9110, "Retry-After"."""
+    text = response.headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    if text.isdigit():
+        return float(text[:9])
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _error_body(text: bytes) -> tuple[str, str]:
+    """The first error's code and message. Spec: distribution-spec 1.1, "Error codes"."""
+    try:
+        first = load_object(text, subject="").get("errors")
+    except ContentError:
+        return "", ""
+    error = first[0] if isinstance(first, list) and first else None
+    if not isinstance(error, dict):
+        return "", ""
+    code, message = (
+        "".join(character for character in str(error.get(key) or "") if character.isprintable())
+        for key in ("code", "message")
+    )
+    return code[:64], message[:200]

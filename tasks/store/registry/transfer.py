@@ -1,0 +1,200 @@
+"""Transfer: one blob from an endpoint into a partial blob, continued wherever it broke off.
+
+Spec: distribution-spec 1.1, "Pulling blobs"; RFC 9110, "Range Requests".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import ContentError, RegistryError, SizeMismatch
+from ..blob_store import PartialBlob
+from .client import RegistryClient, release
+from .connection import body, body_errors
+
+if TYPE_CHECKING:
+    import requests
+
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+WHOLE = frozenset({200})
+PARTIAL = frozenset({200, 206, 416})
+SLOW_READ = 64 << 10
+QUICK = 1.0
+
+
+class Cancelled(Exception):  # noqa: N818 - another transfer failed; this one stops, and is kept
+    """Raised out of a transfer that was told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """First and last byte, inclusive, and the size of the whole where the server says it."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def parse_content_range(text: str) -> ContentRange | None:
+    """Spec: RFC 9110, section 14.4. None for what is no satisfied range of bytes.
+
+    >>> parse_content_range("bytes 5-9/10")
+    ContentRange(first=5, last=9, total=10)
+    """
+    match = CONTENT_RANGE.fullmatch(text.strip())
+    if not match:
+        return None
+    first, last = int(match[1]), int(match[2])
+    total = None if match[3] == "*" else int(match[3])
+    if last < first or (total is not None and last >= total):
+        return None
+    return ContentRange(first, last, total)
+
+
+def continues(found: ContentRange | None, *, offset: int, size: int) -> bool:
+    """Whether a 206 answer holds the next bytes of a blob of ``size`` of which we have some."""
+    return (
+        found is not None
+        and found.first == offset
+        and found.last < size
+        and found.total in (None, size)
+    )
+
+
+class Transfer:
+    """Moves blobs over one client with one buffer; used by one thread, watched by another."""
+
+    def __init__(self, client: RegistryClient, *, buffer: bytearray, stop: threading.Event) -> None:
+        self._client = client
+        self._limits = client.limits
+        self._buffer = buffer
+        self._stop = stop
+        self._response: requests.Response | None = None
+        self._waiting_since = float("inf")
+        self.moved = 0
+
+    def run(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
+        """Fetch what is missing of a blob and commit it.
+
+        ``advance`` hears of new bytes, and of negative ones when a transfer starts again.
+        Raises: RegistryError, ContentError, StoreError, Cancelled. What came stays in ``partial``.
+        """
+        resumed = partial.offset > 0
+        try:
+            self._complete(partial, advance)
+            partial.commit()
+        except ContentError:
+            if not resumed:
+                raise
+            self._restart(partial, advance)
+            self._complete(partial, advance)
+            partial.commit()
+
+    def interrupt_stalled(self, now: float) -> None:
+        """Break a read off that has brought no whole buffer for too long. Called by a watcher."""
+        response = self._response
+        if response is not None and now - self._waiting_since > self._limits.stall_time:
+            with contextlib.suppress(Exception):
+                response.raw.shutdown()
+
+    def _complete(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
+        idle = drops = 0
+        while partial.offset < partial.descriptor.size:
+            before = partial.offset
+            try:
+                self._attempt(partial, advance)
+            except RegistryError as error:
+                drops += 1
+                idle = 0 if partial.offset > before else idle + 1
+                spent = idle >= self._limits.attempts or drops > self._limits.drops
+                if not error.retryable or spent:
+                    raise
+                if self._stop.wait(self._limits.delay(idle)):
+                    raise Cancelled from None
+
+    def _attempt(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
+        """One request. Raises: RegistryError, retryable where the connection broke off."""
+        headers = {"Range": f"bytes={partial.offset}-"} if partial.offset else {}
+        response = self._request(partial, headers)
+        try:
+            if partial.offset and not self._is_continuation(response, partial):
+                self._restart(partial, advance)
+                if response.status_code != 200:
+                    response.close()
+                    response = self._request(partial, {})
+            self._check_head(response, partial)
+            self._response = response
+            self._copy(response, partial, advance)
+        finally:
+            self._response = None
+            release(response)
+
+    def _request(self, partial: PartialBlob, headers: dict[str, str]) -> requests.Response:
+        accepted = PARTIAL if headers else WHOLE
+        return self._client.request(
+            "GET", f"blobs/{partial.descriptor.digest}", headers=headers, accepted=accepted
+        )
+
+    def _is_continuation(self, response: requests.Response, partial: PartialBlob) -> bool:
+        found = parse_content_range(response.headers.get("Content-Range", ""))
+        size = partial.descriptor.size
+        return response.status_code == 206 and continues(found, offset=partial.offset, size=size)
+
+    def _check_head(self, response: requests.Response, partial: PartialBlob) -> None:
+        """Raises: ContentError for an answer that cannot be the blob."""
+        subject = self._subject(partial)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise ContentError("the registry encodes the blob on its way", subject=subject)
+        announced = response.headers.get("Content-Length", "")
+        size = partial.descriptor.size
+        if response.status_code == 200 and announced.isdigit() and int(announced) != size:
+            raise SizeMismatch(subject=subject, expected=size, actual=int(announced))
+
+    def _copy(
+        self, response: requests.Response, partial: PartialBlob, advance: Callable[[int], None]
+    ) -> None:
+        """Append the body. Raises: RegistryError when it ends too early or stalls.
+
+        Reads are short on slow connections, so that a stall is told from patience.
+        """
+        view = memoryview(self._buffer)
+        readinto, errors = body(response).readinto, body_errors()
+        length, clock = SLOW_READ, time.monotonic
+        try:
+            while True:
+                self._waiting_since = started = clock()
+                count = readinto(view[:length])
+                self._waiting_since = float("inf")
+                if not count:
+                    break
+                partial.write(view[:count])
+                advance(count)
+                self.moved += count
+                if self._stop.is_set():
+                    raise Cancelled
+                quick = clock() - started < QUICK
+                length = min(length * 4, len(view)) if quick else SLOW_READ
+        except errors:
+            raise self._broken(partial) from None
+        if partial.offset < partial.descriptor.size:
+            raise self._broken(partial)
+
+    def _restart(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
+        advance(-partial.offset)
+        partial.restart()
+
+    def _broken(self, partial: PartialBlob) -> RegistryError:
+        return RegistryError(
+            f"the transfer broke off after {partial.offset} of {partial.descriptor.size} bytes",
+            subject=self._subject(partial),
+            retryable=True,
+        )
+
+    def _subject(self, partial: PartialBlob) -> str:
+        return f"{self._client.endpoint}: blob {partial.descriptor.digest}"

@@ -1,0 +1,1 @@
+"""Transports: every place an image can come from, behind one protocol."""

@@ -1,0 +1,188 @@
+"""docker: an image in a registry, at its mirrors first where some are declared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from ...errors import ContentError, RegistryError
+from ...oci.descriptor import Descriptor
+from ...oci.digest import Digest
+from ...oci.manifest import CONFIG_LIMIT
+from ...oci.reference import ImageReference
+from ...oci.registry_settings import Registry
+from ...progress import Progress
+from ..blob_store import CHUNK, BlobStore, PartialBlob
+from ..registry.client import RegistryClient
+from ..registry.endpoint import endpoints
+from ..registry.limits import Limits
+from ..registry.transfer import Cancelled, Transfer
+from .source import RawDocument
+
+T = TypeVar("T")
+WATCH = 0.5
+
+
+class RegistrySource:
+    """Every request goes to the endpoints in order until one has the answer."""
+
+    def __init__(
+        self,
+        reference: ImageReference,
+        *,
+        registries: Sequence[Registry],
+        progress: Progress,
+        environ: Mapping[str, str],
+        limits: Limits | None = None,
+    ) -> None:
+        self._reference = reference
+        self._progress = progress
+        self._clients = tuple(
+            RegistryClient(endpoint, environ=environ, progress=progress, limits=limits or Limits())
+            for endpoint in endpoints(reference, registries)
+        )
+
+    def head(self) -> Digest | None:
+        return self._first(lambda client: client.head_manifest(self._wanted()))
+
+    def document(self, digest: Digest | None = None) -> RawDocument:
+        expected = digest or self._reference.digest
+        wanted = str(expected) if expected else self._reference.tag
+        raw, media_type, actual = self._first(lambda client: client.manifest(wanted, expected))
+        return RawDocument(raw=raw, media_type=media_type, digest=actual)
+
+    def small_blob(self, descriptor: Descriptor) -> bytes:
+        limit = min(CONFIG_LIMIT, descriptor.size)
+        return self._first(lambda client: client.blob(descriptor.digest, limit=limit))
+
+    def tags(self) -> list[str]:
+        return self._first(lambda client: client.tags())
+
+    def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore, jobs: int) -> int:
+        """Raises the first failure, after the other transfers have stopped."""
+        waiting = sorted(descriptors, key=lambda found: found.size)
+        crew = [
+            Worker(self._clients, waiting, store, self._progress)
+            for _ in range(max(1, min(jobs, len(waiting))))
+        ]
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=worker.work, args=(stop,), daemon=True) for worker in crew
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(WATCH)
+                    for worker in crew:
+                        worker.watch(time.monotonic())
+        finally:
+            stop.set()
+        for worker in crew:
+            if worker.failure is not None:
+                raise worker.failure
+        return sum(worker.moved for worker in crew)
+
+    def _wanted(self) -> str:
+        return str(self._reference.digest or self._reference.tag)
+
+    def _first(self, ask: Callable[[RegistryClient], T]) -> T:
+        """The first endpoint's answer; a mirror that fails is said and passed over."""
+        for client in self._clients[:-1]:
+            try:
+                return ask(client)
+            except (RegistryError, ContentError) as error:
+                self._progress.note(f"mirror {error.subject}: {error.message}; trying the next")
+        return ask(self._clients[-1])
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Worker:
+    """One of several that take the largest waiting blob until none is left."""
+
+    def __init__(
+        self,
+        clients: Sequence[RegistryClient],
+        waiting: list[Descriptor],
+        store: BlobStore,
+        progress: Progress,
+    ) -> None:
+        self._clients = clients
+        self._waiting = waiting
+        self._store = store
+        self._progress = progress
+        self._transfer: Transfer | None = None
+        self.failure: BaseException | None = None
+        self.moved = 0
+
+    def work(self, stop: threading.Event) -> None:
+        buffer = bytearray(CHUNK)
+        try:
+            while not stop.is_set():
+                try:
+                    descriptor = self._waiting.pop()
+                except IndexError:
+                    return
+                self._fetch(descriptor, buffer, stop)
+        except Cancelled:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self.failure = error
+            stop.set()
+
+    def watch(self, now: float) -> None:
+        transfer = self._transfer
+        if transfer is not None:
+            transfer.interrupt_stalled(now)
+
+    def _fetch(self, descriptor: Descriptor, buffer: bytearray, stop: threading.Event) -> None:
+        item = self._progress.start("blob", descriptor.digest.short, descriptor.size)
+        outcome = "failed"
+        try:
+            with self._store.partial(descriptor) as partial:
+                if partial.is_stored:
+                    outcome = "reused"
+                    return
+                self._progress.advance(item, partial.offset)
+                self._from_any(partial, buffer, stop, lambda n: self._progress.advance(item, n))
+                outcome = "done"
+        finally:
+            self._progress.finish(item, outcome)
+
+    def _from_any(
+        self,
+        partial: PartialBlob,
+        buffer: bytearray,
+        stop: threading.Event,
+        advance: Callable[[int], None],
+    ) -> None:
+        for number, client in enumerate(self._clients):
+            transfer = self._transfer = Transfer(client, buffer=buffer, stop=stop)
+            try:
+                transfer.run(partial, advance)
+                return
+            except (RegistryError, ContentError) as error:
+                if number == len(self._clients) - 1:
+                    raise
+                self._progress.note(f"mirror {error.subject}: {error.message}; trying the next")
+            finally:
+                self.moved += transfer.moved
+                self._transfer = None

@@ -1,0 +1,84 @@
+"""ImageSource: what every transport offers, and the one function that opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from ...errors import OfflineError
+from ...oci.descriptor import Descriptor
+from ...oci.digest import Digest
+from ...oci.reference import ImageReference
+from ...oci.registry_settings import Registry
+from ...progress import Progress
+from ..blob_store import BlobStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawDocument:
+    """A manifest or an index as it came, with what was said of its media type."""
+
+    raw: bytes
+    media_type: str
+    digest: Digest
+
+
+class ImageSource(Protocol):
+    """One image's place. Every method may raise the errors of its transport."""
+
+    def head(self) -> Digest | None:
+        """What the reference means at this moment, when that is cheaper to ask than to read."""
+
+    def document(self, digest: Digest | None = None) -> RawDocument:
+        """The manifest or index of a digest, or what the reference names; verified."""
+
+    def small_blob(self, descriptor: Descriptor) -> bytes:
+        """A configuration, whole and verified."""
+
+    def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore, jobs: int) -> int:
+        """Put blobs into the store, and return how many bytes were moved for it."""
+
+    def tags(self) -> list[str]:
+        """The tags or names that stand beside the image."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def open_source(
+    reference: ImageReference,
+    *,
+    registries: Sequence[Registry] = (),
+    offline: bool = False,
+    progress: Progress,
+    environ: Mapping[str, str],
+) -> ImageSource:
+    """Open the transport of a reference; the caller closes it.
+
+    Raises: OfflineError, DeclarationError, ContentError.
+    """
+    if reference.transport == "docker":
+        if offline:
+            raise OfflineError(
+                "the network is needed for it, and --offline refuses that", subject=str(reference)
+            )
+        from .docker import RegistrySource
+
+        return RegistrySource(reference, registries=registries, progress=progress, environ=environ)
+    if reference.transport == "builtin":
+        from .builtin import BuiltinSource
+
+        return BuiltinSource(reference, progress=progress)
+    from .layout import LayoutSource
+
+    return LayoutSource(reference, progress=progress)
