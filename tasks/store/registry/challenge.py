@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-SCHEME = re.compile(rf"[\s,]*({TOKEN})(?:[ \t]+|$|(?=,))")
-PARAMETER = re.compile(rf'[\s,]*({TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({TOKEN}))')
+WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+SCHEME = re.compile(rf"[\s,]*({WORD})(?:[ \t]+|$|(?=,))")
+PARAMETER = re.compile(rf'[\s,]*({WORD})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({WORD}))')
 TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)")
 HEADER_LIMIT = 16 << 10
 

@@ -189,15 +189,13 @@ class RegistryClient:
 
     def _authorized(self, method: str, path: str, headers: Mapping[str, str]) -> requests.Response:
         """One try, with a second one when the registry asks who we are."""
-        for _ in range(2):
-            authorization = self._authorizer.header()
-            response = self._at_home(method, path, headers, authorization)
-            if response.status_code != 401:
-                return response
+        authorization = self._authorizer.header()
+        response = self._at_home(method, path, headers, authorization)
+        if response.status_code == 401:
             challenges = response.headers.get("WWW-Authenticate", "")
-            if not self._authorizer.answer(challenges, authorization):
-                return response
-            release(response)
+            if self._authorizer.answer(challenges, authorization):
+                release(response)
+                return self._at_home(method, path, headers, self._authorizer.header())
         return response
 
     def _at_home(

@@ -25,7 +25,7 @@ CHUNK = 64 << 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-class TransportFailed(Exception):  # noqa: N818 - says what happened, and never leaves this package
+class TransportFailed(Exception):
     """A request that got no usable answer; ``error`` is what to tell people.
 
     ``retry_after`` is the server's word on when to come back, in seconds.
@@ -110,15 +110,15 @@ class Connection:
         )
 
     def _redirected(self, url: str, location: str) -> str:
+        """Where a redirect leads. Raises: TransportFailed for where we do not go."""
         try:
             target = urljoin(url, location)
-            scheme = urlsplit(target).scheme
-            host = origin(target)
+            place, has_user = origin(target), "@" in urlsplit(target).netloc
         except ValueError:
-            scheme, host = "", None
-        if scheme not in ("http", "https") or not host:
-            why = "redirect to something that is no HTTP address"
-        elif urlsplit(url).scheme == "https" and scheme == "http":
+            target, place, has_user = "", None, False
+        if place is None or place[0] not in DEFAULT_PORTS or has_user:
+            why = "redirect to something that is no plain HTTP address"
+        elif urlsplit(url).scheme == "https" and place[0] == "http":
             why = "redirect from HTTPS to plain HTTP refused"
         else:
             return target

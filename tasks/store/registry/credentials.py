@@ -178,7 +178,7 @@ def _from_helper(
         return Credentials()
     server = DOCKER_HUB_KEY if host == DOCKER_HUB else host
     try:
-        answer = subprocess.run(  # noqa: S603 - the user's own configuration names it
+        answer = subprocess.run(
             [program, "get"],
             input=server.encode(),
             stdout=subprocess.PIPE,

@@ -58,10 +58,10 @@ def tls_context(endpoint: Endpoint | None, environ: Mapping[str, str]) -> ssl.SS
     if endpoint is None:
         return context
     for authority in endpoint.authorities:
-        with _naming(authority):
+        with Naming(authority):
             context.load_verify_locations(cafile=authority)
     for cert, key in endpoint.client_certificates:
-        with _naming(cert):
+        with Naming(cert):
             context.load_cert_chain(cert, key)
     return context
 
@@ -72,7 +72,7 @@ def _load_authorities(context: ssl.SSLContext, environ: Mapping[str, str]) -> No
         bundle = environ.get(variable)
         if bundle:
             path = Path(bundle)
-            with _naming(path):
+            with Naming(path):
                 if path.is_dir():
                     context.load_verify_locations(capath=bundle)
                 else:
@@ -95,7 +95,7 @@ def _has_files(folder: str | None) -> bool:
     return bool(folder and Path(folder).is_dir() and any(Path(folder).iterdir()))
 
 
-class _naming:
+class Naming:
     """Turns what OpenSSL says of a file into an error that names the file."""
 
     def __init__(self, path: Path) -> None:

@@ -28,8 +28,8 @@ SLOW_READ = 64 << 10
 QUICK = 1.0
 
 
-class Cancelled(Exception):  # noqa: N818 - another transfer failed; this one stops, and is kept
-    """Raised out of a transfer that was told to stop."""
+class Cancelled(Exception):
+    """Another transfer failed, so this one was told to stop; its bytes are kept."""
 
 
 @dataclass(frozen=True, slots=True)

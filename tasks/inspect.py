@@ -1,0 +1,132 @@
+"""Look at an image without fetching its layers: what ``skopeo inspect`` prints.
+
+Goes in: a reference, and what the lock holds of it, which is then what is shown. Documents come
+out of the store where it has them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import OfflineError, RegistryError
+from .oci.image_config import ImageConfig
+from .oci.locked_image import LockedImage, LockedPlatform
+from .oci.platform import Platform
+from .oci.reference import ImageReference
+from .oci.registry_settings import Registry
+from .progress import Progress
+from .store.blob_store import BlobStore
+from .store.image_documents import ImageDocuments
+
+FRACTION = re.compile(r"\.(\d+?)0*(?=Z|[+-]|$)")
+
+
+def inspect_image(
+    *,
+    reference: ImageReference,
+    platform: Platform,
+    locked: LockedImage | None,
+    blobs: Path,
+    registries: Sequence[Registry] = (),
+    offline: bool = False,
+    progress: Progress,
+) -> dict[str, Any]:
+    """skopeo's fields, in its order. Raises: RegistryError, ContentError, OfflineError."""
+    with _documents(reference, blobs, registries, offline, progress) as documents:
+        digest, found, config = documents.image(platform, locked)
+        try:
+            tags = documents.tags()
+        except (RegistryError, OfflineError) as error:
+            progress.note(f"{error.subject}: {error.message}; the tags are not shown")
+            tags = []
+    described = _describe(found, config)
+    named = {"Name": reference.name} if reference.transport == "docker" else {}
+    return {**named, "Digest": str(digest), "RepoTags": tags, **described}
+
+
+def _describe(found: LockedPlatform, config: ImageConfig) -> dict[str, Any]:
+    document, execution = config.document, config.execution
+    created = document.get("created")
+    return {
+        "Created": FRACTION.sub(_shorten, created) if isinstance(created, str) else None,
+        "DockerVersion": document.get("docker_version") or "",
+        "Labels": execution.get("Labels"),
+        "Architecture": document.get("architecture", ""),
+        **({"Variant": document["variant"]} if document.get("variant") else {}),
+        "Os": document.get("os", ""),
+        "Layers": [str(layer.descriptor.digest) for layer in found.layers],
+        "Env": execution.get("Env"),
+    }
+
+
+def _shorten(match: re.Match[str]) -> str:
+    """A fraction of a second without the zeros at its end, as Go writes it."""
+    return "" if match[1] == "0" else f".{match[1]}"
+
+
+def raw_manifest(
+    *,
+    reference: ImageReference,
+    platform: Platform,
+    locked: LockedImage | None,
+    blobs: Path,
+    registries: Sequence[Registry] = (),
+    offline: bool = False,
+    progress: Progress,
+) -> bytes:
+    """The index or manifest that the reference names, byte for byte."""
+    with _documents(reference, blobs, registries, offline, progress) as documents:
+        return documents.top(locked)[1].raw
+
+
+def raw_config(
+    *,
+    reference: ImageReference,
+    platform: Platform,
+    locked: LockedImage | None,
+    blobs: Path,
+    registries: Sequence[Registry] = (),
+    offline: bool = False,
+    progress: Progress,
+) -> bytes:
+    """The platform's image configuration, byte for byte."""
+    with _documents(reference, blobs, registries, offline, progress) as documents:
+        return documents.image(platform, locked)[2].raw
+
+
+def list_tags(
+    *,
+    reference: ImageReference,
+    platform: Platform,
+    locked: LockedImage | None,
+    blobs: Path,
+    registries: Sequence[Registry] = (),
+    offline: bool = False,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What ``skopeo list-tags`` prints."""
+    with _documents(reference, blobs, registries, offline, progress) as documents:
+        name = reference.name if reference.transport == "docker" else str(reference)
+        return {"Repository": name, "Tags": documents.tags()}
+
+
+def _documents(
+    reference: ImageReference,
+    blobs: Path,
+    registries: Sequence[Registry],
+    offline: bool,
+    progress: Progress,
+) -> ImageDocuments:
+    return ImageDocuments(
+        name="",
+        reference=reference,
+        store=BlobStore(blobs),
+        registries=registries,
+        offline=offline,
+        progress=progress,
+        environ=os.environ,
+    )
