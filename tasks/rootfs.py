@@ -1,0 +1,94 @@
+"""Step rootfs: layers in, a root filesystem out.
+
+In: the blobs of an image's layers, base layer first, and their diff_ids. Out: the bundle's
+``rootfs/``, its recorded entries, and the list of what this host could not represent. The key is
+over the ordered diff_ids and the policy of unpacking: compressed digests do not matter.
+
+Spec: image-spec 1.1 layer.md and config.md, "rootfs".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import ContentError
+from .oci.digest import Digest
+from .progress import Progress, Silent
+from .store.layers import build
+from .store.layers.remove import remove_here
+from .store.layers.source import LayerSource, UnpackLimits
+
+__all__ = ["LayerSource", "UnpackLimits", "build_rootfs", "remove_tree", "rootfs_key"]
+
+STEP = "rootfs"
+EPOCH = 1
+DEFAULT_LIMITS = UnpackLimits()
+
+
+def rootfs_key(
+    *,
+    diff_ids: Sequence[Digest],
+    platform: str,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+    implied_mtime: int = 0,
+) -> dict[str, Any]:
+    """The parts of the step's key.
+
+    Limits are no part of it: they decide whether there is a tree, never what is in it.
+    ``implied_mtime`` (seconds, SOURCE_DATE_EPOCH) is the time of directories that no layer names.
+    """
+    del limits
+    return {
+        "step": STEP,
+        "epoch": EPOCH,
+        "inputs": [str(diff_id) for diff_id in diff_ids],
+        "params": {"implied_mtime": implied_mtime},
+        "platform": platform,
+    }
+
+
+def build_rootfs(
+    *,
+    layers: Sequence[LayerSource],
+    layers_dir: Path,
+    destination: Path,
+    entries: Path,
+    unrepresented: Path,
+    tmp: Path,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+    implied_mtime: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, str]:
+    """Unpack what is missing, and put the tree and its lists in place.
+
+    ``tmp``, ``layers_dir`` and ``destination`` should be on one file system. Returns the counts of
+    entries and of layers, and how many of those were unpacked here.
+    Raises: ContentError, LayerError and their kinds, StoreError.
+    """
+    if len(layers) >= 1 << 16:
+        raise ContentError(f"an image of {len(layers)} layers", subject=str(destination))
+    return build.run(
+        build.Build(
+            layers=layers,
+            layers_dir=layers_dir,
+            destination=destination,
+            entries=entries,
+            unrepresented=unrepresented,
+            tmp=tmp,
+            limits=limits,
+            implied_mtime=implied_mtime * 1_000_000_000,
+            single=os.geteuid() != 0,
+        ),
+        progress or Silent(),
+    )
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree that a build made: read-only directories and mapped owners included.
+
+    A path that is not there is fine. Raises: StoreError where something is mounted in it.
+    """
+    remove_here(path)

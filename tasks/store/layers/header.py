@@ -1,0 +1,65 @@
+"""One 512-byte tar header block: numbers, checksum, names.
+
+Spec: POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from ...errors import LayerError
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+ADLER_MODULUS = 65521
+CHECKSUM_SPACES = 8 * 0x20
+
+# name, mode, uid, gid, size, mtime, (checksum), type, link name, magic, (names), device, prefix
+FIELDS = struct.Struct("100s8s8s8s12s12s8xc100s8s64x8s8s155s12x")
+CHECKSUM = slice(148, 156)
+
+USTAR_MAGIC = b"ustar\x0000"
+
+
+def number(field: bytes) -> int:
+    """An octal number padded with spaces or NULs, or a GNU base-256 one.
+
+    >>> number(b"0000644\\0"), number(b"\\x80" + bytes(6) + b"\\x05"), number(b"\\xff" * 8)
+    (420, 5, -1)
+
+    Raises: ValueError.
+    """
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+        if field[0] & 0x40:
+            value -= 1 << (8 * len(field) - 1)
+        return value
+    text = field.split(b"\0", 1)[0].strip(b" ")
+    return int(text, 8) if text else 0
+
+
+def text(field: bytes) -> bytes:
+    """A name up to its NUL, or the whole field."""
+    end = field.find(b"\0")
+    return field if end < 0 else field[:end]
+
+
+def check_sum(block: bytes | memoryview, *, subject: str) -> None:
+    """Compare a header with its checksum, unsigned or (as old archivers wrote it) signed.
+
+    The low half of Adler-32 is the sum of all bytes plus one: C speed for the usual case.
+
+    Raises: LayerError.
+    """
+    field = bytes(block[CHECKSUM])
+    try:
+        stored = number(field)
+    except ValueError:
+        stored = -1
+    rest = (zlib.adler32(block) & 0xFFFF) - 1 - sum(field) + CHECKSUM_SPACES
+    if 0 <= stored <= 0x3FFFF and (rest - stored) % ADLER_MODULUS == 0:
+        return
+    signed = struct.unpack("512b", block)
+    if stored != sum(signed) - sum(signed[CHECKSUM]) + CHECKSUM_SPACES:
+        raise LayerError("this is no tar header: its checksum does not fit", subject=subject)

@@ -1,0 +1,289 @@
+"""Write a merged tree: directories are made, everything else is a link to a layer's pool.
+
+The tree is new and its parent is ours alone (0700), so every component that is opened here is a
+directory that was just made here. In the same walk the entries are written, sorted by path.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from json.encoder import encode_basestring_ascii as quoted
+from pathlib import Path
+from typing import BinaryIO
+
+from ...errors import StoreError
+from ...oci import entry
+from .index import KINDS, Meta, xattrs_from
+from .merge import LAYER_BYTES, Directory, Tree, identity
+from .pool import Metadata, set_times
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+COPY_INSTEAD = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP})
+IMPLIED_MODE = 0o755
+TIME_GRAIN = 2_000_000_000
+LATEST_COMPARED = (1 << 31) * 1_000_000_000
+
+
+class AlteredLayer(Exception):
+    """A file of a shared layer is not as it was made; ``position`` is the layer's."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+class Walk:
+    """The names of a tree in the order of their whole paths, as bytes.
+
+    A directory comes before its children, and both where their paths sort: ``a``, ``a.b``,
+    ``a/b``. So each directory gives two events.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def __iter__(self) -> Iterator[tuple[bytes, Directory | bytes]]:
+        yield b"", self._tree.root
+        stack = [self._events(b"", self._tree.root)]
+        while stack:
+            for path, node, enter in stack[-1]:
+                if enter and isinstance(node, Directory):
+                    stack.append(self._events(path + b"/", node))
+                    break
+                yield path, node
+            else:
+                stack.pop()
+
+    def _events(
+        self, prefix: bytes, directory: Directory
+    ) -> Iterator[tuple[bytes, Directory | bytes, bool]]:
+        keys = []
+        for name, node in directory.children.items():
+            keys.append(name)
+            if isinstance(node, Directory) and node.children:
+                keys.append(name + b"/")
+        keys.sort()
+        for key in keys:
+            name = key[:-1] if key.endswith(b"/") else key
+            yield prefix + name, directory.children[name], name is not key
+
+
+def write_entries(
+    tree: Tree,
+    file: BinaryIO,
+    unrepresented: BinaryIO,
+    lost: Mapping[bytes, list[tuple[str, str]]],
+    *,
+    implied_mtime: int,
+) -> int:
+    """Write the entries of a tree, and those of them that this host lacks something of."""
+    first_names: dict[bytes, bytes] = {}
+    count = 0
+    for path, node in Walk(tree):
+        leaf = node.record if isinstance(node, Directory) else node
+        hard_link = b""
+        if leaf is not None and not isinstance(node, Directory):
+            inode = identity(leaf)
+            if inode in tree.shared:
+                hard_link = first_names.setdefault(inode, path)
+                if hard_link is path:
+                    hard_link = b""
+        file.write(line(path, leaf, hard_link, implied_mtime))
+        count += 1
+        if lost and leaf is not None:
+            for what, reason in lost.get(identity(leaf), ()):
+                found = {"path": os.fsdecode(path), "what": what, "why": reason}
+                unrepresented.write(json.dumps(found, sort_keys=True).encode() + b"\n")
+    return count
+
+
+def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) -> bytes:
+    """What :meth:`Entry.to_line` gives for this entry, without making one."""
+    name = quoted(os.fsdecode(path))
+    if leaf is None:
+        return (
+            f'{{"gid":0,"mode":{IMPLIED_MODE},"mtime":{implied_mtime},"path":{name},'
+            f'"type":"dir","uid":0}}\n'
+        ).encode()
+    meta = Meta(leaf[LAYER_BYTES:])
+    kind = KINDS[meta.kind]
+    device = middle = target = xattrs = ""
+    if kind == entry.FILE:
+        middle = f',"sha256":"{meta.sha256.hex()}","size":{meta.size}'
+    elif kind == entry.SYMLINK:
+        target = f',"target":{quoted(os.fsdecode(meta.target))}'
+    elif kind in (entry.CHARACTER, entry.BLOCK):
+        device = f'"device":[{meta.device[0]},{meta.device[1]}],'
+    link = f'"hard_link":{quoted(os.fsdecode(hard_link))},' if hard_link else ""
+    if meta.xattrs:
+        xattrs = f',"xattrs":{meta.xattrs.decode()}'
+    return (
+        f'{{{device}"gid":{meta.gid},{link}"mode":{meta.mode},"mtime":{meta.mtime},'
+        f'"path":{name}{middle}{target},"type":"{kind}","uid":{meta.uid}{xattrs}}}\n'
+    ).encode()
+
+
+class Linker:
+    """Writes the directories of a tree and links everything else to the layers' pools.
+
+    Files of layers that are not ``unchecked`` are compared with their records first.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[int],
+        *,
+        single: bool,
+        implied_mtime: int,
+        unrepresented: Callable[[bytes, str, str], None],
+        unchecked: frozenset[int],
+    ) -> None:
+        self._pools = pools
+        self._implied_mtime = implied_mtime
+        self._unrepresented = unrepresented
+        self._unchecked = unchecked
+        self._current = b""
+        self._metadata = Metadata(single=single, unrepresented=self._describe)
+
+    def _describe(self, number: int, what: str, reason: str) -> None:
+        self._unrepresented(self._current, what, reason)
+
+    def write(self, root: Directory, path: Path) -> None:
+        """Write ``root`` as the new directory ``path``. Raises: OSError, StoreError."""
+        os.mkdir(path, 0o700)
+        fd = os.open(path, OPEN_DIRECTORY)
+        stack = [(fd, root, self._fill(fd, root))]
+        try:
+            while stack:
+                fd, directory, names = stack[-1]
+                for name, child in names:
+                    os.mkdir(name, 0o700, dir_fd=fd)
+                    inner = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+                    stack.append((inner, child, self._fill(inner, child)))
+                    break
+                else:
+                    self._finish(fd, directory)
+                    stack.pop()
+                    os.close(fd)
+        finally:
+            for fd, _, _ in stack:
+                os.close(fd)
+
+    def _fill(self, fd: int, directory: Directory) -> Iterator[tuple[bytes, Directory]]:
+        """Link what is no directory, then give the directories, to be made one after the other."""
+        inner = []
+        for name, node in directory.children.items():
+            if isinstance(node, Directory):
+                inner.append((name, node))
+            else:
+                self._link(fd, name, node)
+        yield from inner
+
+    def _link(self, fd: int, name: bytes, leaf: bytes) -> None:
+        position = leaf[0] | leaf[1] << 8
+        pool = self._pools[position]
+        number = str(int.from_bytes(leaf[LAYER_BYTES + 1 : LAYER_BYTES + 5], "little"))
+        if position not in self._unchecked and not is_unchanged(
+            leaf, os.stat(number, dir_fd=pool, follow_symlinks=False)
+        ):
+            raise AlteredLayer(position)
+        try:
+            os.link(number, name, src_dir_fd=pool, dst_dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in COPY_INSTEAD:
+                raise
+            self._copy(fd, name, pool, number, leaf)
+
+    def _copy(self, fd: int, name: bytes, pool: int, number: str, leaf: bytes) -> None:
+        """A copy of an inode that cannot have one more name here."""
+        found = os.stat(number, dir_fd=pool, follow_symlinks=False)
+        self._current = name
+        if not stat.S_ISREG(found.st_mode):
+            self._copy_node(fd, name, pool, number, found)
+            return
+        source = os.open(number, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=pool)
+        target = os.open(
+            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
+            dir_fd=fd,
+        )  # fmt: skip
+        try:
+            with (
+                open(source, "rb", closefd=False) as reader,
+                open(target, "wb", closefd=False) as writer,
+            ):
+                shutil.copyfileobj(reader, writer, 1 << 20)
+            if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(target, found.st_uid, found.st_gid)
+            for attribute in os.listxattr(source):
+                os.setxattr(target, attribute, os.getxattr(source, attribute))
+            os.fchmod(target, stat.S_IMODE(found.st_mode))
+            set_times(target, found.st_mtime_ns)
+        finally:
+            os.close(source)
+            os.close(target)
+
+    def _copy_node(
+        self, fd: int, name: bytes, pool: int, number: str, found: os.stat_result
+    ) -> None:
+        if stat.S_ISLNK(found.st_mode):
+            os.symlink(os.readlink(os.fsencode(number), dir_fd=pool), name, dir_fd=fd)
+        else:
+            os.mknod(name, found.st_mode, found.st_rdev, dir_fd=fd)
+            os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=fd)
+        if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(name, found.st_uid, found.st_gid, dir_fd=fd, follow_symlinks=False)
+        os.utime(name, ns=(found.st_mtime_ns, found.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
+
+    def _finish(self, fd: int, directory: Directory) -> None:
+        """A directory's own metadata, when all its names are there; its time last of all."""
+        if directory.record is None:
+            os.fchmod(fd, IMPLIED_MODE)
+            set_times(fd, self._implied_mtime)
+            return
+        meta = Meta(directory.record[LAYER_BYTES:])
+        self._current = identity(directory.record)
+        self._metadata.own_file(fd, meta.number, meta.uid, meta.gid)
+        if meta.xattrs:
+            self._metadata.set_xattrs(fd, meta.number, xattrs_from(meta.xattrs), follow=True)
+        os.fchmod(fd, meta.mode)
+        set_times(fd, meta.mtime)
+
+
+def is_unchanged(leaf: bytes, found: os.stat_result) -> bool:
+    """Whether a file of a pool still looks as it was made: size, mode and (to 2 s) time.
+
+    Times that not every file system can hold are not compared.
+    """
+    meta = Meta(leaf[LAYER_BYTES:])
+    if KINDS[meta.kind] != entry.FILE:
+        return True
+    return (
+        stat.S_ISREG(found.st_mode)
+        and found.st_size == meta.size
+        and found.st_mode & 0o777 == meta.mode & 0o777
+        and (
+            abs(found.st_mtime_ns - meta.mtime) < TIME_GRAIN
+            or not 0 <= meta.mtime < LATEST_COMPARED
+        )
+    )
+
+
+def no_room(error: OSError, path: Path) -> StoreError:
+    """A failing file system, in words."""
+    hints = {
+        errno.ENOSPC: "free some space or inodes (doit gc), or set --dir to a larger file system",
+        errno.EDQUOT: "free some space (doit gc), or set --dir to where there is more quota",
+        errno.EROFS: "set --dir to a directory that can be written",
+        errno.EACCES: "the state directory belongs to another user; set --dir to one of your own",
+        errno.EPERM: "the state directory belongs to another user; set --dir to one of your own",
+    }
+    return StoreError(
+        f"cannot unpack: {error.strerror or error}",
+        subject=str(path),
+        hint=hints.get(error.errno or 0),
+    )

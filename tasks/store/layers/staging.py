@@ -1,0 +1,106 @@
+"""Work in progress under tmp/: each piece is locked while its process lives, and removed after.
+
+The lock belongs to open files, so a killed process gives it up; children that outlive it keep it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...errors import StoreError
+from .mounts import is_lower_of_overlay
+from .remove import remove_here
+
+PREFIX = "unpack-"
+GUARD = ".unpack.lock"
+ORIGIN = "origin"
+"""In a work directory: the name that its ``old`` tree stood under, for those who still use it."""
+
+OLD = "old"
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[None]:
+    """Hold a flock on a file, made if need be. Raises: BlockingIOError with LOCK_NB."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def work_directory(tmp: Path) -> Iterator[Path]:
+    """A new private directory in ``tmp``, gone at the end unless something still needs it."""
+    tmp.mkdir(parents=True, exist_ok=True)
+    with locked(tmp / GUARD, fcntl.LOCK_EX):
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp))
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        forget_defaults(path)
+        yield path
+    finally:
+        try:
+            remove_work(path)
+        finally:
+            os.close(fd)
+
+
+def forget_defaults(path: Path) -> None:
+    """Let nothing be inherited: neither a group nor a default access control list."""
+    os.chmod(path, 0o700)
+    with suppress(OSError):
+        os.removexattr(path, "system.posix_acl_default")
+
+
+def remove_work(path: Path) -> None:
+    """Remove a work directory, unless a container still runs from the old tree in it."""
+    origin = path / ORIGIN
+    if origin.exists() and is_lower_of_overlay(Path(origin.read_text())):
+        return
+    try:
+        remove_here(path)
+    except (OSError, StoreError):
+        if not origin.exists():
+            raise
+
+
+def clean_stale(tmp: Path) -> None:
+    """Remove what killed processes left behind."""
+    if not tmp.is_dir():
+        return
+    with locked(tmp / GUARD, fcntl.LOCK_EX):
+        for name in os.listdir(tmp):
+            if not name.startswith(PREFIX):
+                continue
+            fd = _claim(tmp / name)
+            if fd is not None:
+                try:
+                    with suppress(OSError, StoreError):
+                        remove_work(tmp / name)
+                finally:
+                    os.close(fd)
+
+
+def _claim(path: Path) -> int | None:
+    """The lock of a work directory whose process is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        return None
+    return fd
