@@ -1,0 +1,85 @@
+"""A small file inside a rootfs, read as a process chrooted into it would: never another file.
+
+An image decides what stands there: links that lead to the host, a fifo that would block for ever,
+a device. Links are followed by hand, with the rootfs as the root.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from ..errors import StoreError
+
+LARGEST = 16 << 20
+MOST_LINKS = 40
+
+
+def read_rootfs_file(rootfs: Path, path: str) -> bytes | None:
+    """The content of a regular file; None where there is none. Raises: StoreError."""
+    handle = _open_beneath(rootfs, path)
+    if handle is None:
+        return None
+    with open(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError("is no regular file", subject=f"/{path.lstrip('/')} in the rootfs")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise StoreError(f"is larger than {LARGEST} bytes", subject=f"/{path} in the rootfs")
+    return content
+
+
+def _open_beneath(rootfs: Path, path: str) -> int | None:
+    """Walk component by component; every open refuses links and never blocks."""
+    stack = [os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+    todo = _components(path)
+    links = 0
+    try:
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                if len(stack) > 1:
+                    os.close(stack.pop())
+                continue
+            target = _link_target(stack[-1], name)
+            if target is not None:
+                links += 1
+                if links > MOST_LINKS:
+                    return None
+                if target.startswith("/"):
+                    while len(stack) > 1:
+                        os.close(stack.pop())
+                todo += _components(target)
+            elif todo:
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                stack.append(os.open(name, flags, dir_fd=stack[-1]))
+            else:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                return os.open(name, flags, dir_fd=stack[-1])
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            return None
+        raise StoreError(
+            f"cannot be read: {error.strerror}", subject=f"/{path.lstrip('/')} in the rootfs"
+        ) from error
+    finally:
+        for handle in stack:
+            os.close(handle)
+    return None
+
+
+def _components(path: str) -> list[str]:
+    """In reverse, so that the next one can be popped."""
+    return [part for part in path.split("/") if part not in ("", ".")][::-1]
+
+
+def _link_target(folder: int, name: str) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return None
+        raise
