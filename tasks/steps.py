@@ -355,9 +355,10 @@ def run_overrides(bundle: BundleDeclaration) -> dict[str, Any]:
     """The keys of a bundle that concern its run and not its config.json."""
     given = bundle.overrides
     return {
+        "init": given.get("init", False),
         "persistent": given.get("persistent", False),
         "network": given.get("network"),
         "timeout": given.get("timeout"),
         "stop_grace": given.get("stop_grace_period", 10.0),
-        "cgroup_limits": given.get("cgroup_limits", "require"),
+        "cgroup_limits": given.get("cgroup_limits", "required"),
     }

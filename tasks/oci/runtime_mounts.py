@@ -113,18 +113,3 @@ def portable_source(source: str) -> str:
         return source
     path = str(PurePosixPath(source))
     return PROJECT.rstrip("/") if path == "." else PROJECT + path
-
-
-def host_source(source: str, *, project: str, home: str) -> str:
-    """A mount's source as this host has it: what the run step puts in place of the portable one.
-
-    >>> host_source("../../../data", project="/srv/p", home="/root")
-    '/srv/p/data'
-    """
-    import posixpath
-
-    if source == "~" or source.startswith(HOME):
-        return posixpath.normpath(posixpath.join(home, source[2:]))
-    if source == PROJECT.rstrip("/") or source.startswith(PROJECT):
-        return posixpath.normpath(posixpath.join(project, source[len(PROJECT) :]))
-    return source

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 INIT_TARGET = "/.doit-oci-init"
+PROJECT = "../../../"
+"""See docs/decisions/0003: what a relative host path begins with in the portable file."""
 
 
 def set_process(
@@ -54,10 +56,18 @@ def resolve_sources(config: dict[str, Any], project: str) -> str | None:
         if source is None or not _is_bind(mount):
             continue
         if not source.startswith("/"):
-            mount["source"] = source = os.path.normpath(os.path.join(project, source))
+            mount["source"] = source = _host_source(source, project)
         if not os.path.lexists(source):
             return str(source)
     return None
+
+
+def _host_source(source: str, project: str) -> str:
+    """``PROJECT`` leads from a bundle to images.toml's folder, also where ``--dir`` moved it."""
+    if source == "~" or source.startswith("~/"):
+        return os.path.normpath(os.path.expanduser("~") + source[1:])
+    inside = source.removeprefix(PROJECT) if source != PROJECT[:-1] else ""
+    return os.path.normpath(os.path.join(project, inside))
 
 
 def is_self_contained(config: dict[str, Any], rootfs: str) -> bool:
