@@ -1,0 +1,46 @@
+"""Shards: the same split of the bundles everywhere, by key, for matrices that have no cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from .errors import DeclarationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``K/N``, counted from one.
+
+    >>> parse_shard("2/5")
+    (2, 5)
+
+    Raises: DeclarationError.
+    """
+    first, slash, second = text.partition("/")
+    if slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second):
+        return int(first), int(second)
+    raise DeclarationError(
+        "not a shard; expected K/N with K from 1 to N",
+        subject=text,
+        hint="the second of five machines takes --shard 2/5",
+    )
+
+
+def shard(keys: Mapping[str, str], *, number: int, count: int) -> list[str]:
+    """The names of one shard; ``keys`` maps each name to a text that is the same everywhere.
+
+    A name stays where it is when others come or go. Equal keys go together, so that no two
+    machines build one thing.
+    """
+    return [name for name, key in keys.items() if shard_of(key, count) == number]
+
+
+def shard_of(key: str, count: int) -> int:
+    """From 1 to ``count``: highest random weight, so one more machine moves 1/N."""
+    weights = (
+        (hashlib.sha256(f"{place}/{key}".encode()).digest(), place) for place in range(1, count + 1)
+    )
+    return max(weights)[1]
