@@ -10,6 +10,10 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 FLAGS = {
     "--locked": "locked",
     "--offline": "offline",
@@ -63,10 +67,10 @@ def split(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words[:at], words[at + 1 :]
 
 
-def take_options(words: list[str]) -> tuple[list[str], dict]:
+def take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Take our own options out of the words, wherever they stand."""
     rest: list[str] = []
-    found: dict = {}
+    found: dict[str, Any] = {}
     pending = iter(words)
     for word in pending:
         if word in FLAGS:
@@ -81,7 +85,7 @@ def take_options(words: list[str]) -> tuple[list[str], dict]:
     return rest, found
 
 
-def run_warm(head: list[str], found: dict) -> int | None:
+def run_warm(head: list[str], found: dict[str, Any]) -> int | None:
     """Run a bundle without doit, if the words ask for just that and its record still holds."""
     if len(head) != 1 or not head[0].startswith("run:"):
         return None
@@ -96,6 +100,27 @@ def run_warm(head: list[str], found: dict) -> int | None:
     ready = load_ready(f"{state}/ready/{name}.json")
     if ready is None or ready["cwd"] != os.getcwd():
         return None
+    from .errors import DoitOciError
     from .run import run_bundle
 
-    return run_bundle(**ready["run"], args=found.get("args"))
+    try:
+        return run_bundle(**ready["run"], args=found.get("args"), progress=Notes())
+    except DoitOciError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status
+
+
+class Notes:
+    """Progress of a warm start: there is no work to show, only what people should know."""
+
+    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+        return 0
+
+    def advance(self, item: int, count: int) -> None:
+        pass
+
+    def finish(self, item: int, outcome: str = "done") -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")

@@ -29,13 +29,11 @@ A broken invariant is an ``assert`` or a plain exception: that is a bug, and sho
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class DoitOciError(Exception):
     """What failed, on which object, why, and what to do next."""
 
-    exit_status: ClassVar[int] = 1
+    exit_status = 1
 
     def __init__(
         self, message: str, *, subject: str, hint: str | None = None, retryable: bool = False

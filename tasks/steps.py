@@ -226,6 +226,7 @@ class Steps:
                 **arguments,
                 args=None if self.plan.options.args is None else list(self.plan.options.args),
                 detach=self.plan.options.detach,
+                progress=self.plan.progress,
             )
             if status:
                 raise SystemExit(status)

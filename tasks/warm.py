@@ -11,7 +11,10 @@ This module is read at every start: it imports nothing that Python has not loade
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 TOO_YOUNG = 50_000_000

@@ -1,0 +1,230 @@
+"""The rows of docs/benchmarks.md: what is compared, and with which peer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .images import Lab
+from .turns import Command
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+OURS = str(BIN / "doit-oci")
+DOIT = str(BIN / "doit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Commands in turns; every ratio is to ``base``."""
+
+    what: str
+    base: str
+    rounds: int
+    commands: Mapping[str, Command]
+
+
+def project(lab: Lab, name: str, text: str) -> Path:
+    """A project folder of the benchmark's own."""
+    folder = lab.scratch / f"project-{name}"
+    folder.mkdir(parents=True)
+    (folder / "images.toml").write_text(text)
+    return folder
+
+
+def hello(lab: Lab) -> Path:
+    """A project that is ready to run hello-world, so that only the run is left."""
+    text = '[images.hello-world]\nimage = "builtin:hello-world"\n'
+    folder = project(lab, "hello", text)
+    (folder / "pyproject.toml").write_bytes((CHECKOUT / "pyproject.toml").read_bytes())
+    for _ in range(2):
+        subprocess.run([OURS, "run:hello-world"], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def warm(lab: Lab) -> Row:
+    """The warm start beside podman, a bare runtime and an empty doit."""
+    folder = hello(lab)
+    empty = lab.scratch / "empty"
+    empty.mkdir()
+    (empty / "dodo.py").write_text('def task_x():\n    return {"actions": []}\n')
+    store = f"--root {lab.scratch}/podman --runroot {lab.scratch}/podman-run"
+    podman = f"podman {store} --runtime runc --cgroup-manager cgroupfs"
+    layout = folder / "build/layouts/hello-world"
+    subprocess.run(
+        f"{podman} pull -q oci:{layout}:latest && {podman} tag "
+        f"$({podman} images -q | head -1) localhost/hello",
+        shell=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    flags = "--rm --pull never --network none"
+    bundle = folder / "build/bundles/hello-world"
+    return Row(
+        what="run:hello-world with nothing to rebuild",
+        base="podman run",
+        rounds=15,
+        commands={
+            "podman run": Command(shell=f"{podman} run {flags} localhost/hello"),
+            "doit-oci run": Command(shell=f"cd {folder} && {OURS} run:hello-world"),
+            "doit run": Command(shell=f"cd {folder} && {DOIT} run:hello-world"),
+            "./doitw run": Command(shell=f"{CHECKOUT}/doitw run:hello-world"),
+            "runc run": Command(shell=f"runc run --bundle {bundle} bench-$$"),
+            "crun run": Command(shell=f"crun run --bundle {bundle} bench-$$"),
+            "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
+        },
+    )
+
+
+def first(lab: Lab) -> Row:
+    """The first run on a ready environment."""
+    text = '[images.hello-world]\nimage = "builtin:hello-world"\n'
+    folder = project(lab, "first", text)
+    return Row(
+        what="the first run:hello-world on a ready environment (target: under 1 s)",
+        base="first run",
+        rounds=7,
+        commands={
+            "first run": Command(shell=f"cd {folder} && {OURS} run:hello-world --dir {{dst}}")
+        },
+    )
+
+
+def _pull(lab: Lab, size: str, rounds: int) -> Row:
+    text = (
+        f'[[registry]]\nprefix = "{lab.registry}"\ninsecure = true\n'
+        f'[images.{size}]\nimage = "{lab.registry}/lab/{size}:1"\n'
+    )
+    folder = project(lab, f"pull-{size}", text)
+    subprocess.run([OURS, "lock"], cwd=folder, check=True, capture_output=True)
+    shutil.rmtree(folder / "build")
+    source = f"docker://{lab.registry}/lab/{size}:1"
+    return Row(
+        what=f"the {size} image from a loopback docker-registry into a layout",
+        base="skopeo copy",
+        rounds=rounds,
+        commands={
+            "skopeo copy": Command(
+                shell=f"skopeo copy -q --src-tls-verify=false {source} oci:{{dst}}:1"
+            ),
+            "doit-oci layout": Command(shell=f"cd {folder} && {OURS} layout:{size} --dir {{dst}}"),
+        },
+    )
+
+
+def _unpack(lab: Lab, size: str, rounds: int) -> Row:
+    layout = lab.image(size)
+    folder = project(lab, f"unpack-{size}", f'[images.{size}]\nimage = "oci:{layout}:1"\n')
+    ready = lab.scratch / f"ready-{size}"
+    command = [OURS, f"layout:{size}", "--dir", str(ready)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+    def prepare(destination: Path) -> None:
+        shutil.copytree(ready, destination, copy_function=os.link)
+
+    layers = " ".join(str(path) for path in _layers(layout))
+    return Row(
+        what=f"the {size} image's layers to a root file system",
+        base="umoci unpack",
+        rounds=rounds,
+        commands={
+            "umoci unpack": Command(shell=f"umoci unpack --image {layout}:1 {{dst}}"),
+            "oci-image-tool unpack": Command(
+                shell=f"mkdir {{dst}} && oci-image-tool unpack --ref name=1 {layout} {{dst}}"
+            ),
+            "igzip|tar": Command(
+                shell=f"mkdir {{dst}} && for layer in {layers}; do "
+                "igzip -dc $layer | tar -x -p --numeric-owner -C {dst}; done"
+            ),
+            "doit-oci rootfs": Command(
+                shell=f"cd {folder} && {OURS} rootfs:{size} --dir {{dst}}", prepare=prepare
+            ),
+        },
+    )
+
+
+def _layers(layout: Path) -> list[Path]:
+    def blob(digest: str) -> Path:
+        return layout / "blobs" / digest.replace(":", "/")
+
+    index = json.loads((layout / "index.json").read_text())
+    manifest = json.loads(blob(index["manifests"][0]["digest"]).read_text())
+    return [blob(layer["digest"]) for layer in manifest["layers"]]
+
+
+def again(lab: Lab) -> Row:
+    """What sharing layers saves: a second bundle of the same image."""
+    layout = lab.image("large")
+    text = f'[images.large]\nimage = "oci:{layout}:1"\n[bundles.second]\nimage = "large"\n'
+    folder = project(lab, "again", text)
+    ready = lab.scratch / "ready-again"
+    command = [OURS, "rootfs:large", "--dir", str(ready)]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    fresh = lab.scratch / "ready-fresh"
+    subprocess.run(
+        [OURS, "layout:large", "--dir", str(fresh)], cwd=folder, check=True, capture_output=True
+    )
+
+    def linked(source: Path) -> Callable[[Path], None]:
+        # `cp -al` keeps the times that the shared layers are checked by.
+        def prepare(destination: Path) -> None:
+            subprocess.run(["cp", "-al", str(source), str(destination)], check=True)
+
+        return prepare
+
+    return Row(
+        what="a second bundle of the large image, beside the full unpacking",
+        base="full",
+        rounds=3,
+        commands={
+            "full": Command(
+                shell=f"cd {folder} && {OURS} rootfs:large --dir {{dst}}", prepare=linked(fresh)
+            ),
+            "second bundle": Command(
+                shell=f"cd {folder} && {OURS} rootfs:second --dir {{dst}}", prepare=linked(ready)
+            ),
+        },
+    )
+
+
+def _scale(lab: Lab, count: int) -> Row:
+    """Many images, all built but one kind: what a start costs when nothing is to be done."""
+    text = "".join(
+        f'[images.i{number}]\nimage = "builtin:hello-world"\n' for number in range(count)
+    )
+    folder = project(lab, f"scale-{count}", text)
+    subprocess.run([OURS, "lock"], cwd=folder, check=True, capture_output=True)
+    subprocess.run([OURS, "run:i1"], cwd=folder, check=True, capture_output=True)
+    empty = lab.scratch / f"empty-{count}"
+    empty.mkdir()
+    (empty / "dodo.py").write_text('def task_x():\n    return {"actions": []}\n')
+    return Row(
+        what=f"{count} images declared and locked",
+        base="empty doit list",
+        rounds=5,
+        commands={
+            "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
+            "one target": Command(shell=f"cd {folder} && {OURS} bundle:i1"),
+            "list": Command(shell=f"cd {folder} && {OURS} list"),
+            "lock --check": Command(shell=f"cd {folder} && {OURS} lock --check"),
+        },
+    )
+
+
+ROWS: dict[str, Callable[[Lab], Row]] = {
+    "warm": warm,
+    "first": first,
+    "pull-small": lambda lab: _pull(lab, "small", 9),
+    "pull-large": lambda lab: _pull(lab, "large", 3),
+    "unpack-small": lambda lab: _unpack(lab, "small", 9),
+    "unpack-medium": lambda lab: _unpack(lab, "medium", 5),
+    "unpack-large": lambda lab: _unpack(lab, "large", 3),
+    "again": again,
+    "scale-1000": lambda lab: _scale(lab, 1000),
+}
