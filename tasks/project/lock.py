@@ -48,7 +48,7 @@ class Lock:
         if found is None:
             return None
         try:
-            return LockedImage.from_json(found)
+            return LockedImage.from_json(found, subject=f"image {name}")
         except (KeyError, TypeError, ValueError, AttributeError, ContentError) as cause:
             raise DeclarationError(
                 f"the entry of image {name} cannot be read: {cause}",

@@ -20,7 +20,8 @@ def locked(reference: str = "builtin:x") -> LockedImage:
     layer = config | {"mediaType": "application/vnd.oci.image.layer.v1.tar", "diff_id": DIGEST}
     platform = {"manifest": manifest, "config": config, "layers": [layer]}
     return LockedImage.from_json(
-        {"reference": reference, "index": None, "platforms": {"linux/amd64": platform}}
+        {"reference": reference, "index": None, "platforms": {"linux/amd64": platform}},
+        subject="test",
     )
 
 
