@@ -85,7 +85,7 @@ def test_peers_accept_the_layout(project: Path) -> None:
     expect(doit_oci(project, "layout:hello-world"))
     layout = "build/layouts/hello-world"
     for command in (
-        ["oci-image-tool", "validate", "--type", "imageLayout", "--ref", "name=latest", layout],
+        ["oci-image-tool", "validate", "--type", "image", "--ref", "name=latest", layout],
         ["skopeo", "inspect", f"oci:{layout}:latest"],
         ["skopeo", "copy", f"oci:{layout}", "oci:copied:x"],
         ["umoci", "unpack", "--image", f"{layout}:latest", "unpacked"],
