@@ -70,13 +70,10 @@ def test_the_bundle_runs_by_hand(project: Path) -> None:
     expect(doit_oci(project, "bundle:hello-world"))
     for runtime in ("runc", "crun"):
         assert shutil.which(runtime), f"{runtime} is missing: apt-get install {runtime}"
-        command = [
-            runtime,
-            "run",
-            "--bundle",
-            "build/bundles/hello-world",
-            f"by-hand-{os.getpid()}",
-        ]
+        words = f"{runtime} run --bundle build/bundles/hello-world by-hand-{os.getpid()}"
+        # crun refuses cgroups in hybrid mode, whatever the bundle: hide the second hierarchy.
+        words = f"umount /sys/fs/cgroup/unified 2>/dev/null; exec {words}"
+        command = ["unshare", "--mount", "sh", "-c", words]
         out = subprocess.run(command, cwd=project, capture_output=True, check=False)
         assert b"Hello from" in out.stdout, out.stderr
 
