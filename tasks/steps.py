@@ -255,18 +255,19 @@ class Steps:
     def _write_ready(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Leave the record of the warm start, unless a file is too young to be trusted."""
         bundle = self.plan.bundle(name)
-        files = [
+        edited = [
             self.space.declaration,
-            self.space.lock,
-            self.space.config_json(name),
-            self.space.stamp("rootfs", name),
-            self.space.stamp("config", name),
-            self.space.stamp("bundle", name),
             *(self.space.project / path for path in config_step.watched_files(bundle)),
         ]
-        signed = {str(path): warm.signature(str(path)) for path in files}
+        # What this project writes is replaced by a rename: another inode tells.
+        written = [
+            self.space.lock,
+            self.space.config_json(name),
+            *(self.space.stamp(step, name) for step in ("rootfs", "config", "bundle")),
+        ]
+        signed = {str(path): warm.signature(str(path)) for path in (*edited, *written)}
         now = time.time_ns()
-        if not all(warm.is_settled(found, now) for found in signed.values()):
+        if not all(warm.is_settled(signed[str(path)], now) for path in edited):
             return
         rootfs = str(self.space.rootfs(name))
         value = {

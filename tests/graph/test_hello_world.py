@@ -189,3 +189,8 @@ def test_kill_at_any_time_and_the_next_run_succeeds(project: Path, delay: float)
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert "Hello from" in expect(doit_oci(project, "run:hello-world"))
+
+
+def test_the_committed_lock_fits_this_checkout() -> None:
+    built_in = ["hello-world"]
+    expect(doit_oci(CHECKOUT, "lock", "--check", *built_in))
