@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from .errors import OfflineError, RegistryError
 from .oci.image_config import ImageConfig
@@ -25,25 +25,29 @@ from .store.image_documents import ImageDocuments
 FRACTION = re.compile(r"\.(\d+?)0*(?=Z|[+-]|$)")
 
 
-def inspect_image(
-    *,
-    reference: ImageReference,
-    platform: Platform,
-    locked: LockedImage | None,
-    blobs: Path,
-    registries: Sequence[Registry] = (),
-    offline: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
+class Query(TypedDict):
+    """What every question here takes; ``locked`` is None for an image that is not in the lock."""
+
+    reference: ImageReference
+    platform: Platform
+    locked: LockedImage | None
+    blobs: Path
+    registries: Sequence[Registry]
+    offline: bool
+    progress: Progress
+
+
+def inspect_image(**query: Unpack[Query]) -> dict[str, Any]:
     """skopeo's fields, in its order. Raises: RegistryError, ContentError, OfflineError."""
-    with _documents(reference, blobs, registries, offline, progress) as documents:
-        digest, found, config = documents.image(platform, locked)
+    with _documents(query) as documents:
+        digest, found, config = documents.image(query["platform"], query["locked"])
         try:
             tags = documents.tags()
         except (RegistryError, OfflineError) as error:
-            progress.note(f"{error.subject}: {error.message}; the tags are not shown")
+            query["progress"].note(f"{error.subject}: {error.message}; the tags are not shown")
             tags = []
     described = _describe(found, config)
+    reference = query["reference"]
     named = {"Name": reference.name} if reference.transport == "docker" else {}
     return {**named, "Digest": str(digest), "RepoTags": tags, **described}
 
@@ -68,65 +72,33 @@ def _shorten(match: re.Match[str]) -> str:
     return "" if match[1] == "0" else f".{match[1]}"
 
 
-def raw_manifest(
-    *,
-    reference: ImageReference,
-    platform: Platform,
-    locked: LockedImage | None,
-    blobs: Path,
-    registries: Sequence[Registry] = (),
-    offline: bool = False,
-    progress: Progress,
-) -> bytes:
+def raw_manifest(**query: Unpack[Query]) -> bytes:
     """The index or manifest that the reference names, byte for byte."""
-    with _documents(reference, blobs, registries, offline, progress) as documents:
-        return documents.top(locked)[1].raw
+    with _documents(query) as documents:
+        return documents.top(query["locked"])[1].raw
 
 
-def raw_config(
-    *,
-    reference: ImageReference,
-    platform: Platform,
-    locked: LockedImage | None,
-    blobs: Path,
-    registries: Sequence[Registry] = (),
-    offline: bool = False,
-    progress: Progress,
-) -> bytes:
+def raw_config(**query: Unpack[Query]) -> bytes:
     """The platform's image configuration, byte for byte."""
-    with _documents(reference, blobs, registries, offline, progress) as documents:
-        return documents.image(platform, locked)[2].raw
+    with _documents(query) as documents:
+        return documents.image(query["platform"], query["locked"])[2].raw
 
 
-def list_tags(
-    *,
-    reference: ImageReference,
-    platform: Platform,
-    locked: LockedImage | None,
-    blobs: Path,
-    registries: Sequence[Registry] = (),
-    offline: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
+def list_tags(**query: Unpack[Query]) -> dict[str, Any]:
     """What ``skopeo list-tags`` prints."""
-    with _documents(reference, blobs, registries, offline, progress) as documents:
+    with _documents(query) as documents:
+        reference = query["reference"]
         name = reference.name if reference.transport == "docker" else str(reference)
         return {"Repository": name, "Tags": documents.tags()}
 
 
-def _documents(
-    reference: ImageReference,
-    blobs: Path,
-    registries: Sequence[Registry],
-    offline: bool,
-    progress: Progress,
-) -> ImageDocuments:
+def _documents(query: Query) -> ImageDocuments:
     return ImageDocuments(
         name="",
-        reference=reference,
-        store=BlobStore(blobs),
-        registries=registries,
-        offline=offline,
-        progress=progress,
+        reference=query["reference"],
+        store=BlobStore(query["blobs"]),
+        registries=query["registries"],
+        offline=query["offline"],
+        progress=query["progress"],
         environ=os.environ,
     )
