@@ -120,11 +120,8 @@ class Authorizer:
         self._expires = time.monotonic() + lifetime
 
     def _check_realm(self, realm: str) -> None:
-        try:
-            parts = urlsplit(realm)
-            sound = parts.scheme in ("http", "https") and origin(realm) and "@" not in parts.netloc
-        except ValueError:
-            sound = False
+        place = origin(realm)
+        sound = place is not None and place[0] in ("http", "https") and "@" not in realm
         if not sound:
             raise AuthenticationFailed(
                 "the registry names no usable token server", subject=str(self._endpoint)

@@ -6,7 +6,7 @@ Spec: distribution-spec 1.1, "Pulling manifests", "Pulling blobs", "Listing tags
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from ...oci.manifest import MANIFEST_LIMIT, load_object
 from ...oci.media_type import INDEXES, MANIFESTS
 from ...progress import Progress
 from .auth import Authorizer
-from .connection import Connection, TransportFailed
+from .connection import Connection, TransportFailed, origin
 from .endpoint import Endpoint
 from .limits import Limits
 
@@ -183,9 +183,33 @@ class RegistryClient:
 
         return self._retried(path, once)
 
-    def fetch_foreign(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """A layer's own URL, at a host that has no business with our credentials."""
-        return self._connection.follow("GET", url, headers, None)
+    def request_foreign(
+        self, urls: Sequence[str], headers: Mapping[str, str], accepted: frozenset[int]
+    ) -> requests.Response:
+        """A layer from its own URLs, at hosts that have no business with our credentials.
+
+        Raises: RegistryError when none of them has it.
+        """
+        failure = RegistryError("the layer's URLs are of no use", subject=str(self.endpoint))
+        for url in urls:
+            place = origin(url)
+            if place is None or place[0] not in ("http", "https"):
+                continue
+            try:
+                response = self._connection.follow("GET", url, headers, None)
+            except TransportFailed as failed:
+                failure = failed.error
+                continue
+            if response.status_code in accepted:
+                return response
+            response.close()
+            failure = RegistryError(
+                f"its host answered {response.status_code}",
+                subject=f"layer at {place[1]}",
+                status=response.status_code,
+                retryable=response.status_code in RETRIED,
+            )
+        raise failure
 
     def _authorized(self, method: str, path: str, headers: Mapping[str, str]) -> requests.Response:
         """One try, with a second one when the registry asks who we are."""

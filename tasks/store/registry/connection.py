@@ -39,8 +39,11 @@ class TransportFailed(Exception):
 
 def origin(url: str) -> tuple[str, str, int] | None:
     """Scheme, host and port: what credentials belong to. None when it is no HTTP address."""
-    parts = urlsplit(url)
-    port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None
     return (parts.scheme, parts.hostname, port) if parts.hostname and port else None
 
 
@@ -113,9 +116,10 @@ class Connection:
         """Where a redirect leads. Raises: TransportFailed for where we do not go."""
         try:
             target = urljoin(url, location)
-            place, has_user = origin(target), "@" in urlsplit(target).netloc
+            has_user = "@" in urlsplit(target).netloc
         except ValueError:
-            target, place, has_user = "", None, False
+            target, has_user = "", False
+        place = origin(target)
         if place is None or place[0] not in DEFAULT_PORTS or has_user:
             why = "redirect to something that is no plain HTTP address"
         elif urlsplit(url).scheme == "https" and place[0] == "http":

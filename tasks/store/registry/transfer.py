@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import requests
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+NOT_FOUND = 404
 WHOLE = frozenset({200})
 PARTIAL = frozenset({200, 206, 416})
 SLOW_READ = 64 << 10
@@ -137,9 +138,13 @@ class Transfer:
 
     def _request(self, partial: PartialBlob, headers: dict[str, str]) -> requests.Response:
         accepted = PARTIAL if headers else WHOLE
-        return self._client.request(
-            "GET", f"blobs/{partial.descriptor.digest}", headers=headers, accepted=accepted
-        )
+        path = f"blobs/{partial.descriptor.digest}"
+        try:
+            return self._client.request("GET", path, headers=headers, accepted=accepted)
+        except RegistryError as error:
+            if error.status != NOT_FOUND or not partial.descriptor.urls:
+                raise
+            return self._client.request_foreign(partial.descriptor.urls, headers, accepted)
 
     def _is_continuation(self, response: requests.Response, partial: PartialBlob) -> bool:
         found = parse_content_range(response.headers.get("Content-Range", ""))

@@ -18,6 +18,7 @@ from ...progress import Progress
 from ..blob_store import CHUNK, BlobStore, PartialBlob
 from ..registry.client import RegistryClient
 from ..registry.endpoint import endpoints
+from ..registry.host_settings import host_registries, with_host_certificates
 from ..registry.limits import Limits
 from ..registry.transfer import Cancelled, Transfer
 from .source import RawDocument
@@ -40,9 +41,15 @@ class RegistrySource:
     ) -> None:
         self._reference = reference
         self._progress = progress
+        of_host = host_registries(environ, warn=progress.note)
         self._clients = tuple(
-            RegistryClient(endpoint, environ=environ, progress=progress, limits=limits or Limits())
-            for endpoint in endpoints(reference, registries)
+            RegistryClient(
+                with_host_certificates(endpoint, environ),
+                environ=environ,
+                progress=progress,
+                limits=limits or Limits(),
+            )
+            for endpoint in endpoints(reference, (*registries, *of_host))
         )
 
     def head(self) -> Digest | None:

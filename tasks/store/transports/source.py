@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from ...errors import OfflineError
 from ...oci.descriptor import Descriptor
@@ -14,6 +14,9 @@ from ...oci.reference import ImageReference
 from ...oci.registry_settings import Registry
 from ...progress import Progress
 from ..blob_store import BlobStore
+
+if TYPE_CHECKING:
+    from .local import LocalSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,30 @@ def open_source(
         from .builtin import BuiltinSource
 
         return BuiltinSource(reference, progress=progress)
+    return _open_local(reference, progress)
+
+
+def _open_local(reference: ImageReference, progress: Progress) -> ImageSource:
+    from .files import Archive, Folder
+
+    is_folder = reference.transport in ("oci", "dir")
+    files = Folder(reference.path) if is_folder else Archive(reference.path, subject=str(reference))
+    try:
+        return _local_transport(reference.transport)(reference, files, progress=progress)
+    except BaseException:
+        files.close()
+        raise
+
+
+def _local_transport(name: str) -> type[LocalSource]:
+    if name == "dir":
+        from .directory import DirectorySource
+
+        return DirectorySource
+    if name == "docker-archive":
+        from .docker_archive import DockerArchiveSource
+
+        return DockerArchiveSource
     from .layout import LayoutSource
 
-    return LayoutSource(reference, progress=progress)
+    return LayoutSource
