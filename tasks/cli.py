@@ -51,7 +51,7 @@ def _main(words: list[str]) -> int:
     from .project.plan import Options
 
     args = found.pop("args", None)
-    options = Options(args=None if args is None else tuple(args), **found)
+    options = Options(args=None if args is None else tuple(args), words=tuple(head), **found)
     return run_doit(head, options)
 
 
@@ -113,7 +113,7 @@ def run_warm(head: list[str], found: dict[str, Any]) -> int | None:
 class Notes:
     """Progress of a warm start: there is no work to show, only what people should know."""
 
-    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+    def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
         return 0
 
     def advance(self, item: int, count: int) -> None:

@@ -21,7 +21,10 @@ from doit.exceptions import BaseFail, TaskFailed
 from doit.reporter import ZeroReporter
 from doit.task import Task
 
+from .console import Console, open_events
 from .errors import DoitOciError
+from .events import Events
+from .progress import Progress
 from .project.plan import Options, Plan
 from .store.atomic import write_atomic
 
@@ -30,24 +33,42 @@ BUG = 2
 STOCK_DOORS = ("doit", "__main__.py")
 
 
-def report(error: DoitOciError) -> int:
-    """Print an error for people and return the exit status it means."""
-    sys.stderr.write(f"error: {error}\n")
-    return error.exit_status
-
-
 class Act:
-    """A doit action that turns our exceptions into doit's failures, so that no traceback shows."""
+    """A doit action that turns our exceptions into doit's failures, so that no traceback shows.
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
+    Progress is told of it under ``title``, in the thread that does the work.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Any],
+        progress: Progress,
+        title: str,
+        why: Callable[[], str] = str,
+    ) -> None:
+        self.work, self.progress, self.title, self.why = work, progress, title, why
 
     def __call__(self) -> TaskFailed | None:
+        item = self.progress.start("step", self.title, why=self._reason())
+        outcome = "failed"
         try:
             self.work()
+            outcome = "done"
         except DoitOciError as error:
             return TaskFailed(str(error))
+        except SystemExit:
+            outcome = "done"
+            raise
+        finally:
+            self.progress.finish(item, outcome)
         return None
+
+    def _reason(self) -> str:
+        try:
+            return self.why()
+        except (DoitOciError, OSError):
+            # The work itself is about to meet this, and says it as its failure.
+            return ""
 
 
 class UpToDate:
@@ -93,30 +114,28 @@ class StateDB(JsonDB):  # type: ignore[misc]
 
 
 class Reporter(ZeroReporter):  # type: ignore[misc]
-    """Says on standard error what is done and what failed; standard output is the container's."""
+    """Tells the events what was up to date and what failed; the actions tell what they do."""
 
     desc = "doit-oci: steps and failures on standard error"
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         super().__init__(outstream, options)
-        self.quiet = False
+        self.events = Events([Console(sys.stderr)])
         self.unexpected = False
 
-    def execute_task(self, task: Task) -> None:
-        if task.actions and not self.quiet and not task.name.startswith("run:"):
-            sys.stderr.write(f".  {task.title()}\n")
+    def skip_uptodate(self, task: Task) -> None:
+        self.events.hit(task.name, (task.meta or {}).get("bytes", 0))
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
-        if isinstance(fail, TaskFailed):
-            sys.stderr.write(f"error: {task.name}: {fail.message.strip()}\n")
-        elif fail.traceback:
+        if fail.traceback and not isinstance(fail, TaskFailed):
             self.unexpected = True
-            sys.stderr.write(f"error: {task.name}: this is a bug in doit-oci\n{fail.get_msg()}\n")
-        elif fail.report:
-            sys.stderr.write(f"error: {task.name}: {fail.message.strip()}\n")
+            self.events.error(task.name, f"this is a bug in doit-oci\n{fail.get_msg()}", bug=True)
+        elif fail.report or isinstance(fail, TaskFailed):
+            message, _, hint = fail.message.strip().partition("\nhint: ")
+            self.events.error(task.name, message, hint=hint)
 
     def runtime_error(self, msg: str) -> None:
-        sys.stderr.write(f"error: {msg}\n")
+        self.events.error("", msg)
 
 
 class Loader(TaskLoader2):  # type: ignore[misc]
@@ -138,6 +157,15 @@ class Loader(TaskLoader2):  # type: ignore[misc]
             options = Options()
         self.options = options
         self._plan: Plan | None = None
+        self._events: Events | None = None
+
+    @property
+    def events(self) -> Events:
+        """What this invocation tells; also before there is a plan, to say why there is none."""
+        if self._events is None:
+            told = self._plan.progress if self._plan else None
+            self._events = told if isinstance(told, Events) else open_events(self.options, None)
+        return self._events
 
     @property
     def plan(self) -> Plan:
@@ -185,13 +213,22 @@ class Ours:
     """What our commands share: options anywhere, and errors without a traceback."""
 
     cmdparser: Any
+    loader: Loader
 
     def parse_execute(self, in_args: list[str]) -> int:
         words = permute(list(in_args), list(self.cmdparser.options))
+        status = BUG
         try:
-            return super().parse_execute(words) or 0  # type: ignore[misc]
+            status = super().parse_execute(words) or 0  # type: ignore[misc]
         except DoitOciError as error:
-            return report(error)
+            status = error.exit_status
+            self.loader.events.error(error.subject, error.message, hint=error.hint or "")
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else BUG
+            raise
+        finally:
+            self.loader.events.close(status)
+        return status
 
 
 class Run(Ours, StockRun):  # type: ignore[misc]
@@ -202,7 +239,7 @@ class Run(Ours, StockRun):  # type: ignore[misc]
     def _execute(self, outfile: Any, **rest: Any) -> int:
         if rest.get("reporter") == "oci":
             reporter = Reporter(sys.stderr, {})
-            reporter.quiet = self.loader.options.quiet
+            reporter.events = self.loader.events
             rest["reporter"] = reporter
             status = self._run(outfile, **rest)
             return 1 if status == BUG and not reporter.unexpected else status

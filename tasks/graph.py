@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli import split, take_options
+from .console import open_events
 from .declaration_cache import load_declaration
 from .errors import DeclarationError, UnknownTarget
 from .oci.platform import Platform, normalise
 from .project.lock import load_lock
 from .project.plan import Options, Plan, TaskDict, blobs_of
 from .project.workspace import DECLARATION, STATE_DIRECTORY, Workspace
+from .reason import ABSENT
 from .step import Step
 from .steps import Steps
 
@@ -67,12 +69,14 @@ def open_plan(options: Options, start: Path | None = None) -> Plan:
     project = find_project(here)
     state = here / options.state if options.state else project / STATE_DIRECTORY
     workspace = Workspace(project=project, state=state)
+    events = open_events(options, workspace.record)
     return Plan(
         workspace=workspace,
         images=load_declaration(workspace),
         lock=load_lock(workspace.lock),
         host=host_platform(),
         options=options,
+        progress=events,
     )
 
 
@@ -140,14 +144,14 @@ def _default(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
         yield from creator(steps, names)
 
 
-def _task(step: Step, *, doc: str, deps: list[str]) -> TaskDict:
+def _task(steps: Steps, step: Step, *, doc: str, deps: list[str]) -> TaskDict:
     from .doit_bridge import Act, UpToDate
 
     return {
         "basename": step.step,
         "name": step.name,
         "doc": doc,
-        "actions": [Act(step.perform)],
+        "actions": [Act(step.perform, steps.plan.progress, step.title, step.why)],
         "uptodate": [UpToDate(step.is_current)],
         "task_dep": deps,
         "verbosity": 2,
@@ -160,7 +164,7 @@ def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
 
     seen = set()
     for name in names:
-        locked = steps.locking.locked(name)
+        locked, fetch = steps.locking.locked(name), steps.fetch(name)
         for descriptor in blobs_of(locked) if locked else ():
             if descriptor.digest in seen:
                 continue
@@ -169,8 +173,11 @@ def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
                 "basename": "blob",
                 "name": str(descriptor.digest),
                 "doc": f"{descriptor.size} bytes of {steps.plan.bundle(name).image}",
-                "actions": [Act(steps.fetch(name))],
+                "actions": [
+                    Act(fetch, steps.plan.progress, f"blob:{descriptor.digest}", lambda: ABSENT)
+                ],
                 "uptodate": [UpToDate(steps.has_blob(descriptor))],
+                "meta": {"bytes": descriptor.size},
                 "verbosity": 2,
             }
 
@@ -179,33 +186,37 @@ def layout_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """put an image's blobs together as an image layout"""
     for image in dict.fromkeys(steps.plan.bundle(name).image for name in names):
         blobs = [f"blob:{found.digest}" for found in steps.locking.image_blobs(image)]
-        yield _task(steps.layout(image), doc=f"image layout of {image}", deps=blobs)
+        yield _task(steps, steps.layout(image), doc=f"image layout of {image}", deps=blobs)
 
 
 def rootfs_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """apply the layers of a bundle's image in order"""
     for name in names:
         image = steps.plan.bundle(name).image
-        yield _task(steps.rootfs(name), doc=f"root file system of {name}", deps=[f"layout:{image}"])
+        yield _task(
+            steps, steps.rootfs(name), doc=f"root file system of {name}", deps=[f"layout:{image}"]
+        )
 
 
 def config_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """turn the image configuration and the overrides into config.json"""
     for name in names:
-        yield _task(steps.config(name), doc=f"config.json of {name}", deps=[f"rootfs:{name}"])
+        yield _task(
+            steps, steps.config(name), doc=f"config.json of {name}", deps=[f"rootfs:{name}"]
+        )
 
 
 def bundle_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """finish a bundle: its digest goes into the lock"""
     for name in names:
-        yield _task(steps.bundle(name), doc=f"bundle {name}", deps=[f"config:{name}"])
+        yield _task(steps, steps.bundle(name), doc=f"bundle {name}", deps=[f"config:{name}"])
 
 
 def check_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """run a bundle and compare with its check table; passes are remembered"""
     for name in names:
         if steps.plan.bundle(name).check:
-            yield _task(steps.check(name), doc=f"check of {name}", deps=[f"bundle:{name}"])
+            yield _task(steps, steps.check(name), doc=f"check of {name}", deps=[f"bundle:{name}"])
 
 
 def run_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
@@ -216,7 +227,7 @@ def run_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
         yield {
             "basename": f"run:{name}",
             "doc": f"run {name} ({steps.locking.source(name)})",
-            "actions": [Act(steps.run(name))],
+            "actions": [Act(steps.run(name), steps.plan.progress, f"run:{name}")],
             "uptodate": [False],
             "task_dep": [f"bundle:{name}"],
             "verbosity": 2,

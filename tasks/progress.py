@@ -8,10 +8,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Told of work in bytes. Every method may be called from any thread and must not block."""
 
-    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+    def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
         """Begin one item of work and return its number.
 
-        ``kind`` is ``blob``, ``layer`` or ``step``; ``total`` is in bytes where it is known.
+        ``kind`` is ``blob``, ``layer`` or ``step``; ``total`` is in bytes where it is known;
+        ``why`` is what made a step run, in words.
         """
 
     def advance(self, item: int, count: int) -> None:
@@ -27,7 +28,7 @@ class Progress(Protocol):
 class Silent:
     """Progress that nobody looks at."""
 
-    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+    def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
         return 0
 
     def advance(self, item: int, count: int) -> None:

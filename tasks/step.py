@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .project.step_key import step_key
+from .reason import reasons
 from .store.atomic import write_atomic
 from .store.guard import guard
 
@@ -41,6 +42,16 @@ class Step:
 
     def key(self) -> str:
         return step_key(self.parts())
+
+    @property
+    def title(self) -> str:
+        """The step as it is called on the command line."""
+        return f"{self.step}:{self.name}"
+
+    def why(self) -> str:
+        """What makes the step run, in words; asked just before it does."""
+        parts = self.parts()
+        return "; ".join(reasons(self.recorded(), step_key(parts), parts))
 
     def recorded(self) -> dict[str, Any] | None:
         """What the stamp says: ``key``, ``parts`` and ``facts``; None where there is no stamp."""

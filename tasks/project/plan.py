@@ -32,11 +32,13 @@ class TaskDict(TypedDict, total=False):
     clean: list[Any]
     pos_arg: str
     params: list[Mapping[str, Any]]
+    meta: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line adds to the declaration; ``args`` is what stands after ``--``."""
+    """What the command line adds to the declaration; ``args`` is what stands after ``--``,
+    ``words`` what stands before it and is none of our options."""
 
     state: str = ""
     locked: bool = False
@@ -45,6 +47,7 @@ class Options:
     quiet: bool = False
     detach: bool = False
     args: tuple[str, ...] | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -73,6 +73,11 @@ class Workspace:
         return self.state / "provenance" / f"{bundle}.json"
 
     @property
+    def record(self) -> Path:
+        """The events of the last build that did anything: what ``report`` draws."""
+        return self.state / "report" / "last.jsonl"
+
+    @property
     def checks(self) -> Path:
         """Which bundle digests have passed which checks."""
         return self.state / "checks"
