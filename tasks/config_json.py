@@ -17,9 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .errors import ContentError, ConversionError, DeclarationError, SchemaViolations
 from .oci.canonical_json import pretty
 from .oci.digest import digest_bytes
-from .oci.runtime_config import RuntimeConfigResult, account_names, make_runtime_config
+from .oci.runtime_config import (
+    RuntimeConfigResult,
+    account_names,
+    make_runtime_config,
+    seeded_volumes,
+)
 from .project.override_keys import RUN_ONLY
 from .store.atomic import write_atomic
+from .store.directory_owner import Owner, directory_owners
 from .store.rootfs_file import read_rootfs_file
 
 if TYPE_CHECKING:
@@ -36,6 +42,7 @@ class Sources(NamedTuple):
     passwd: bytes | None
     group: bytes | None
     files: Mapping[str, bytes]
+    owners: Mapping[str, Owner]
 
 
 def watched_files(bundle: BundleDeclaration) -> list[str]:
@@ -46,10 +53,17 @@ def watched_files(bundle: BundleDeclaration) -> list[str]:
 
 
 def config_key(
-    *, image_config: Path, bundle: BundleDeclaration, rootfs: Path, platform: str
+    *,
+    image_config: Path,
+    bundle: BundleDeclaration,
+    rootfs: Path,
+    entries: Path,
+    platform: str,
 ) -> dict[str, Any]:
     """The five parts of the step's key."""
-    sources = read_sources(image_config=image_config, bundle=bundle, rootfs=rootfs)
+    sources = read_sources(
+        image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries
+    )
     inputs: dict[str, Any] = {
         "image_config": f"{image_config.parent.name}:{image_config.name}",
         "files": {name: _digest(content) for name, content in sorted(sources.files.items())},
@@ -57,6 +71,8 @@ def config_key(
     for name, content in (("passwd", sources.passwd), ("group", sources.group)):
         if content is not None:
             inputs[name] = _digest(content)
+    if sources.owners:
+        inputs["owners"] = {name: list(owner) for name, owner in sources.owners.items()}
     return {
         "step": "config",
         "epoch": EPOCH,
@@ -80,6 +96,7 @@ def write_config(
     image_config: Path,
     bundle: BundleDeclaration,
     rootfs: Path,
+    entries: Path,
     platform: str,
     destination: Path,
 ) -> dict[str, Any]:
@@ -88,7 +105,8 @@ def write_config(
 
     Raises: ConversionError, DeclarationError, StoreError.
     """
-    result = convert(image_config=image_config, bundle=bundle, rootfs=rootfs)
+    del platform
+    result = convert(image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries)
     content = pretty(result.config)
     destination.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(destination, content)
@@ -99,12 +117,16 @@ def write_config(
     }
 
 
-def convert(*, image_config: Path, bundle: BundleDeclaration, rootfs: Path) -> RuntimeConfigResult:
+def convert(
+    *, image_config: Path, bundle: BundleDeclaration, rootfs: Path, entries: Path
+) -> RuntimeConfigResult:
     """The configuration and where each leaf of it is from, checked and not written.
 
     Raises: ConversionError, DeclarationError, SchemaViolations, StoreError.
     """
-    sources = read_sources(image_config=image_config, bundle=bundle, rootfs=rootfs)
+    sources = read_sources(
+        image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries
+    )
     result = make_runtime_config(
         image_config=sources.image_config,
         overrides=kept_overrides(bundle),
@@ -114,6 +136,7 @@ def convert(*, image_config: Path, bundle: BundleDeclaration, rootfs: Path) -> R
         passwd=sources.passwd,
         group=sources.group,
         files=sources.files,
+        owners=sources.owners,
         subject=bundle.name,
     )
     check_result(result, bundle)
@@ -143,19 +166,34 @@ def check_result(result: RuntimeConfigResult, bundle: BundleDeclaration) -> None
         )
 
 
-def explain(*, image_config: Path, bundle: BundleDeclaration, rootfs: Path) -> dict[str, str]:
+def explain(
+    *, image_config: Path, bundle: BundleDeclaration, rootfs: Path, entries: Path
+) -> dict[str, str]:
     """JSON pointer of every leaf of config.json → where it came from, for ``why config:``."""
-    return convert(image_config=image_config, bundle=bundle, rootfs=rootfs).origins
+    return convert(
+        image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries
+    ).origins
 
 
-def read_sources(*, image_config: Path, bundle: BundleDeclaration, rootfs: Path) -> Sources:
-    """Read what the configuration is made from. Raises: ContentError, DeclarationError."""
+def read_sources(
+    *, image_config: Path, bundle: BundleDeclaration, rootfs: Path, entries: Path
+) -> Sources:
+    """Read what the configuration is made from; ``entries`` are the rootfs's recorded ones.
+
+    Raises: ContentError, ConversionError, DeclarationError.
+    """
     value = _image_config(image_config, bundle)
     passwd = group = None
     if account_names(value, bundle.overrides, bundle.unset):
         passwd = read_rootfs_file(rootfs, "etc/passwd")
         group = read_rootfs_file(rootfs, "etc/group")
-    return Sources(value, passwd, group, _read_files(bundle))
+    try:
+        volumes = seeded_volumes(value, bundle.overrides, bundle.unset)
+    except ConversionError as error:
+        error.subject = bundle.name
+        raise
+    owners = directory_owners(entries, volumes) if volumes else {}
+    return Sources(value, passwd, group, _read_files(bundle), owners)
 
 
 def _image_config(path: Path, bundle: BundleDeclaration) -> Mapping[str, Any]:

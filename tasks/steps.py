@@ -165,6 +165,7 @@ class Steps:
                 "image_config": image_config(),
                 "bundle": bundle,
                 "rootfs": self.space.rootfs(name),
+                "entries": self.space.entries(name),
                 "platform": str(self.plan.platform(bundle)),
             }
 

@@ -18,7 +18,7 @@ from .capability import effective_capabilities
 from .config_draft import BUILT_IN, IMAGE, Draft, pointer
 from .env_file import parse_env_file
 from .runtime_linux import add_linux
-from .runtime_mounts import add_mounts
+from .runtime_mounts import add_mounts, scratch_targets
 
 ANNOTATION = "org.opencontainers.image."
 UNSAFE_LABELS = (
@@ -51,6 +51,7 @@ class Inputs(NamedTuple):
     overrides: Mapping[str, Any]
     levels: Mapping[str, str]
     files: Mapping[str, bytes]
+    owners: Mapping[str, tuple[int, int, int]]
     architecture: str
 
     def origin(self, *parts: str | int) -> str:
@@ -71,6 +72,14 @@ def account_names(
     return needs_accounts(user, tuple(overrides.get("group_add", ())))
 
 
+def seeded_volumes(
+    image_config: Mapping[str, Any], overrides: Mapping[str, Any], unset: Iterable[str] = ()
+) -> list[str]:
+    """Volumes whose owner in the image is an input. Raises: ConversionError."""
+    image = without_unset(image_config.get("config") or {}, unset)
+    return scratch_targets(image, overrides)
+
+
 def make_runtime_config(
     *,
     image_config: Mapping[str, Any],
@@ -81,13 +90,14 @@ def make_runtime_config(
     passwd: bytes | None,
     group: bytes | None,
     files: Mapping[str, bytes],
+    owners: Mapping[str, tuple[int, int, int]],
     subject: str,
 ) -> RuntimeConfigResult:
     """The portable configuration.
 
     ``overrides``, ``unset``, ``spec`` and ``levels`` (their origins) are a bundle's, in normal
     form; ``files`` holds the content of its env_files and seccomp profile by their path as it was
-    written. Raises: ConversionError, and DeclarationError for a file that is wrong.
+    written; ``owners`` the (mode, uid, gid) of the image's directories at volumes. Raises: ConversionError, and DeclarationError for a file that is wrong.
     """
     _check_system(image_config, subject)
     unset = tuple(unset)
@@ -96,6 +106,7 @@ def make_runtime_config(
         overrides=overrides,
         levels=levels or {},
         files=files,
+        owners=owners,
         architecture=str(image_config.get("architecture") or ""),
     )
     draft, notes = Draft(), list[str]()

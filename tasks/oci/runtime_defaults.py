@@ -52,6 +52,9 @@ OPEN_FILES = 1024
 SCRATCH_OPTIONS = ("nosuid", "nodev", "tmpcopyup")
 """Of a volume without a source: fresh for every run, seeded with what the image has there."""
 
+SCRATCH_OWNER = (0o755, 0, 0)
+"""Mode, uid and gid of such a volume where the image has no directory of that name."""
+
 
 def default_mounts() -> list[dict[str, Any]]:
     return [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError
 from .config_draft import BUILT_IN, IMAGE, Draft
-from .runtime_defaults import SCRATCH_OPTIONS, default_mounts
+from .runtime_defaults import SCRATCH_OPTIONS, SCRATCH_OWNER, default_mounts
 
 if TYPE_CHECKING:
     from .runtime_config import Inputs
@@ -31,11 +31,11 @@ def add_mounts(draft: Draft, inputs: Inputs) -> None:
     _change_shared_memory(found, inputs)
     own: dict[str, Item] = {}
     for target in inputs.image.get("Volumes") or {}:
-        path = _clean(str(target))
-        own[path] = (_scratch(path), IMAGE)
+        path = volume_path(str(target))
+        own[path] = (_scratch(path, inputs), IMAGE)
     for key in ("volumes", "tmpfs"):
         for target, mount in inputs.overrides.get(key, {}).items():
-            own[target] = (_mount(target, mount), inputs.origin(key, target))
+            own[target] = (_mount(target, mount, inputs), inputs.origin(key, target))
     for target, secret in inputs.overrides.get("secrets", {}).items():
         options = list(SECRET_OPTIONS)
         mount = _bind(target, secret["source"], options)
@@ -58,7 +58,8 @@ def _change_shared_memory(found: dict[str, Item], inputs: Inputs) -> None:
         found["/dev/shm"] = (mount, inputs.origin("shm_size"))
 
 
-def _clean(target: str) -> str:
+def volume_path(target: str) -> str:
+    """An image's volume as an absolute path. Raises: ConversionError."""
     path = PurePosixPath("/", target)
     if ".." in path.parts or path == PurePosixPath("/"):
         raise ConversionError(
@@ -69,18 +70,29 @@ def _clean(target: str) -> str:
     return str(path)
 
 
-def _scratch(target: str) -> dict[str, Any]:
+def _scratch(target: str, inputs: Inputs) -> dict[str, Any]:
+    """The runtimes copy what is in the directory, but not whom the directory itself belongs to."""
+    mode, uid, gid = inputs.owners.get(target, SCRATCH_OWNER)
+    owner = [f"mode={mode:o}", f"uid={uid}", f"gid={gid}"]
     return {
         "destination": target,
         "type": "tmpfs",
         "source": "tmpfs",
-        "options": list(SCRATCH_OPTIONS),
+        "options": [*SCRATCH_OPTIONS, *owner],
     }
 
 
-def _mount(target: str, mount: Mapping[str, Any]) -> dict[str, Any]:
+def scratch_targets(image: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[str]:
+    """Volumes without a source, whose owner has to be looked up in the image, sorted."""
+    own = overrides.get("volumes", {})
+    taken = own.keys() | overrides.get("tmpfs", {}).keys() | overrides.get("secrets", {}).keys()
+    found = {volume_path(str(target)) for target in image.get("Volumes") or {}} - taken
+    return sorted(found | {name for name, mount in own.items() if mount["type"] == "scratch"})
+
+
+def _mount(target: str, mount: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     if mount["type"] == "scratch":
-        return _scratch(target)
+        return _scratch(target, inputs)
     if mount["type"] == "tmpfs":
         options = list(mount["options"])
         return {"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options}

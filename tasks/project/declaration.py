@@ -15,6 +15,7 @@ from .images import FORMAT
 from .override_keys import normalise
 from .overrides import Level, merge
 from .quantity import parse_bytes
+from .runtime_rules import unknown_keys
 from .schema import Violation, violations_of
 from .suggestion import did_you_mean
 
@@ -177,6 +178,8 @@ class Compiler:
             lambda below, message: self.report((*path, *below), message),
         )
         self._check_unset(table, path)
+        for each in unknown_keys(table.get("spec", {})):
+            self.report((*path, "spec", *each.path), each.message)
         return Level(name, values, table.get("unset", ()), table.get("spec"))
 
     def _check_unset(self, table: Mapping[str, Any], path: tuple[str, ...]) -> None:

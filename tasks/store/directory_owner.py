@@ -1,0 +1,48 @@
+"""Mode and owner of directories as the image has them, whatever this host could represent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import StoreError
+from ..oci.entry import DIRECTORY, Entry
+
+
+class Owner(NamedTuple):
+    """``mode`` is the twelve permission bits."""
+
+    mode: int
+    uid: int
+    gid: int
+
+
+def directory_owners(entries: Path, paths: Iterable[str]) -> dict[str, Owner]:
+    """The owners of those absolute ``paths`` that are directories. Raises: StoreError.
+
+    Entries are searched as text: a large image has a hundred thousand, and two are wanted.
+    """
+    needles = {
+        path: b'"path":' + json.dumps(os.fsdecode(path.lstrip("/"))).encode() + b","
+        for path in paths
+    }
+    found: dict[str, Owner] = {}
+    try:
+        content = entries.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"cannot be read: {error.strerror}",
+            subject=str(entries),
+            hint="build the root file system again: rootfs:NAME",
+        ) from error
+    for path, needle in needles.items():
+        place = content.find(needle)
+        if place >= 0:
+            start = content.rfind(b"\n", 0, place) + 1
+            entry = Entry.from_line(content[start : content.index(b"\n", place)])
+            if entry.type == DIRECTORY:
+                found[path] = Owner(entry.mode, entry.uid, entry.gid)
+    return found

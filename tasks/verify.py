@@ -1,0 +1,120 @@
+"""Rehash what lies on the disk: blobs by their names, trees by their recorded entries.
+
+Not in the default graph: it reads every byte. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .errors import DoitOciError
+from .oci.digest import Digest, new_hash
+from .project.finding import Finding
+from .project.plan import Plan, blobs_of
+from .store.blob_store import BlobStore
+from .store.bundle_digest import bundle_digest
+from .store.tree_check import first_difference
+
+CHUNK = 1 << 20
+
+
+def verify(*, plan: Plan, names: Iterable[str]) -> list[Finding]:
+    """Everything that is not what it was; without names, of all that is there.
+
+    Raises: UnknownTarget.
+    """
+    wanted = list(names)
+    if not wanted:
+        store = BlobStore(plan.workspace.blobs)
+        found = [*verify_blobs(plan.workspace.blobs, sorted(store.digests(), key=str))]
+        for name in plan.bundle_names():
+            if plan.workspace.bundle(name).exists():
+                found += verify_bundle(plan, name)
+        return found
+    found = []
+    for name in wanted:
+        found += _verify_named(plan, name)
+    return found
+
+
+def _verify_named(plan: Plan, name: str) -> Iterator[Finding]:
+    if name in plan.images.images:
+        locked = plan.locked_image(name)
+        digests = [
+            each.digest
+            for platform in (locked.platforms.values() if locked else ())
+            for each in blobs_of(platform)
+        ]
+        there = [digest for digest in digests if plan.workspace.blob(digest).exists()]
+        yield from verify_blobs(plan.workspace.blobs, dict.fromkeys(there))
+        if name not in plan.images.bundles and not plan.workspace.bundle(name).exists():
+            if not there:
+                yield Finding(name, "", "nothing of it is built yet")
+            return
+    bundle = plan.bundle(name)
+    if plan.workspace.bundle(bundle.name).exists():
+        yield from verify_bundle(plan, bundle.name)
+    else:
+        yield Finding(f"bundle {name}", "", "is not built yet")
+
+
+def verify_blobs(root: Path, digests: Iterable[Digest]) -> Iterator[Finding]:
+    """Blobs whose bytes do not have the digest that names them."""
+    for digest in digests:
+        try:
+            actual = _digest_of(root / digest.algorithm / digest.encoded, digest.algorithm)
+        except OSError as error:
+            yield Finding(f"blob {digest}", "", f"cannot be read: {error.strerror}")
+            continue
+        if actual != digest.encoded:
+            yield Finding(
+                f"blob {digest}",
+                "",
+                f"its bytes have digest {digest.algorithm}:{actual}; delete the file, and the next "
+                "run fetches it again",
+            )
+
+
+def _digest_of(path: Path, algorithm: str) -> str:
+    running = new_hash(algorithm)
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK):
+            running.update(chunk)
+    return running.hexdigest()
+
+
+def verify_bundle(plan: Plan, name: str) -> Iterator[Finding]:
+    """The tree against its entries, and entries and config.json against the lock."""
+    space = plan.workspace
+    subject = f"bundle {name}"
+    entries = space.entries(name)
+    if not entries.exists():
+        yield Finding(subject, "rootfs", "has no recorded entries; build it again")
+        return
+    try:
+        difference = first_difference(space.rootfs(name), entries, space.unrepresented(name))
+    except FileNotFoundError:
+        yield Finding(subject, "rootfs", "is missing")
+        return
+    except DoitOciError as error:
+        yield Finding(subject, error.subject, error.message)
+        return
+    if difference:
+        yield Finding(subject, difference.path, difference.message)
+    yield from _verify_digest(plan, name, subject)
+
+
+def _verify_digest(plan: Plan, name: str, subject: str) -> Iterator[Finding]:
+    space = plan.workspace
+    if not space.config_json(name).exists():
+        yield Finding(subject, "config.json", "is missing")
+        return
+    locked = plan.lock.bundle(name, str(plan.platform(plan.bundle(name))))
+    if locked is None:
+        return
+    actual = bundle_digest(entries=space.entries(name), config_json=space.config_json(name))
+    if actual != locked[1]:
+        yield Finding(
+            subject, "", f"its digest is {actual}, the lock has {locked[1]}; build it again"
+        )
