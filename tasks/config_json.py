@@ -61,9 +61,7 @@ def config_key(
     platform: str,
 ) -> dict[str, Any]:
     """The five parts of the step's key."""
-    sources = read_sources(
-        image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries
-    )
+    sources = read_sources(image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries)
     inputs: dict[str, Any] = {
         "image_config": f"{image_config.parent.name}:{image_config.name}",
         "files": {name: _digest(content) for name, content in sorted(sources.files.items())},
@@ -124,9 +122,7 @@ def convert(
 
     Raises: ConversionError, DeclarationError, SchemaViolations, StoreError.
     """
-    sources = read_sources(
-        image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries
-    )
+    sources = read_sources(image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries)
     result = make_runtime_config(
         image_config=sources.image_config,
         overrides=kept_overrides(bundle),
@@ -170,9 +166,7 @@ def explain(
     *, image_config: Path, bundle: BundleDeclaration, rootfs: Path, entries: Path
 ) -> dict[str, str]:
     """JSON pointer of every leaf of config.json → where it came from, for ``why config:``."""
-    return convert(
-        image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries
-    ).origins
+    return convert(image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries).origins
 
 
 def read_sources(
@@ -236,7 +230,7 @@ def _check_shape(value: Any, bundle: BundleDeclaration) -> None:
         given = (value.get("config") or {}).get(key)
         if given is not None and not isinstance(given, kind):
             raise ConversionError(
-                f"the image's {key} is {json.dumps(given)[:80]}, which the specification does not allow",
+                f"the image's {key} is {json.dumps(given)[:80]}, which the specification forbids",
                 subject=bundle.name,
             )
         if isinstance(given, list) and not all(isinstance(word, str) for word in given):

@@ -72,7 +72,9 @@ def validate_path(path: Path) -> Iterator[Finding]:
     elif (path / "config.json").exists():
         yield from validate_bundle(path, subject)
     elif path.is_dir():
-        yield Finding(subject, "", "is no image layout (no oci-layout) and no bundle (no config.json)")
+        yield Finding(
+            subject, "", "is no image layout (no oci-layout) and no bundle (no config.json)"
+        )
     elif not path.exists():
         raise UnknownTarget("no such image, bundle or path", subject=subject)
     elif path.suffix == ".toml":
@@ -235,7 +237,7 @@ class _LayoutCheck:
             if platform and platform[key] != config[key]:
                 self.say(
                     descriptor["digest"],
-                    f"is listed for {key} {platform[key]}, and its configuration says {config[key]}",
+                    f"is listed for {key} {platform[key]}, its configuration says {config[key]}",
                 )
 
     def _blob(self, descriptor: Mapping[str, Any], diff_id: str | None, where: str) -> None:

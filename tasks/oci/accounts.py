@@ -94,8 +94,14 @@ def _number(word: str, subject: str) -> int:
 
 def _find_user(name: str, entries: list[PasswdEntry]) -> PasswdEntry | None:
     if _is_number(name):
-        return next((each for each in entries if str(each.uid) == name.lstrip("0") or
-                     (each.uid == 0 and not name.strip("0"))), None)
+        return next(
+            (
+                each
+                for each in entries
+                if str(each.uid) == name.lstrip("0") or (each.uid == 0 and not name.strip("0"))
+            ),
+            None,
+        )
     return next((each for each in entries if each.name == name), None)
 
 

@@ -23,10 +23,10 @@ class Draft:
 
     def put(self, parts: tuple[str | int, ...], value: Any, origin: str) -> None:
         """Set one value; tables on the way are made."""
-        table = self.config
+        table: Any = self.config
         for part in parts[:-1]:
             table = table.setdefault(part, {})
-        table[parts[-1]] = value  # type: ignore[index]
+        table[parts[-1]] = value
         self.origins[pointer(parts)] = origin
 
     def put_list(self, parts: tuple[str | int, ...], items: list[tuple[Any, str]]) -> None:

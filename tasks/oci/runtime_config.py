@@ -97,7 +97,8 @@ def make_runtime_config(
 
     ``overrides``, ``unset``, ``spec`` and ``levels`` (their origins) are a bundle's, in normal
     form; ``files`` holds the content of its env_files and seccomp profile by their path as it was
-    written; ``owners`` the (mode, uid, gid) of the image's directories at volumes. Raises: ConversionError, and DeclarationError for a file that is wrong.
+    written; ``owners`` the (mode, uid, gid) of the image's directories at volumes.
+    Raises: ConversionError, and DeclarationError for a file that is wrong.
     """
     _check_system(image_config, subject)
     unset = tuple(unset)
@@ -125,9 +126,7 @@ def make_runtime_config(
         raise
     for level, patch in spec:
         draft.patch(patch, f"{level}: spec")
-    return RuntimeConfigResult(
-        draft.config, draft.leaf_origins(), entrypoint, tuple(notes)
-    )
+    return RuntimeConfigResult(draft.config, draft.leaf_origins(), entrypoint, tuple(notes))
 
 
 def _check_system(image_config: Mapping[str, Any], subject: str) -> None:
@@ -167,16 +166,17 @@ def without_unset(image: Mapping[str, Any], unset: Iterable[str]) -> dict[str, A
     return found
 
 
-def _add_user(
-    draft: Draft, inputs: Inputs, passwd: bytes | None, group: bytes | None
-) -> Account:
+def _add_user(draft: Draft, inputs: Inputs, passwd: bytes | None, group: bytes | None) -> Account:
     overrides = inputs.overrides
     said = "user" in overrides
     user = str(overrides["user"] if said else inputs.image.get("User") or "")
     account = resolve_user(user, tuple(overrides.get("group_add", ())), passwd, group)
     origin = inputs.origin("user") if said else IMAGE if user else BUILT_IN
-    draft.put(("process", "terminal"), bool(overrides.get("tty", False)),
-              inputs.origin("tty") if "tty" in overrides else BUILT_IN)
+    draft.put(
+        ("process", "terminal"),
+        bool(overrides.get("tty", False)),
+        inputs.origin("tty") if "tty" in overrides else BUILT_IN,
+    )
     draft.put(("process", "user", "uid"), account.uid, origin)
     draft.put(("process", "user", "gid"), account.gid, origin)
     if account.additional_gids:
@@ -197,7 +197,7 @@ def _add_arguments(draft: Draft, inputs: Inputs) -> tuple[str, ...]:
         command = [(word, inputs.origin("command")) for word in overrides["command"]]
     if not entrypoint and not command:
         raise ConversionError(
-            "there is nothing to run: neither the image nor the bundle has an entrypoint or a command",
+            "there is nothing to run: neither image nor bundle has an entrypoint or a command",
             subject="",
             hint='set command = ["…"] in the bundle',
         )
@@ -205,9 +205,7 @@ def _add_arguments(draft: Draft, inputs: Inputs) -> tuple[str, ...]:
     return tuple(word for word, _ in entrypoint)
 
 
-def _add_environment(
-    draft: Draft, inputs: Inputs, account: Account, unset: Iterable[str]
-) -> None:
+def _add_environment(draft: Draft, inputs: Inputs, account: Account, unset: Iterable[str]) -> None:
     """The image's variables as they are, then those of files, then those of ``environment``.
 
     PATH, HOME and TERM are added only where nobody has set them. HOME is known where a user was
@@ -290,9 +288,7 @@ def _add_limits(draft: Draft, inputs: Inputs) -> None:
     given = inputs.overrides.get("ulimits", {})
     items = []
     for name, limit in sorted({**limits, **given}.items()):
-        both = {
-            key: (1 << 64) - 1 if limit[key] == -1 else limit[key] for key in ("soft", "hard")
-        }
+        both = {key: (1 << 64) - 1 if limit[key] == -1 else limit[key] for key in ("soft", "hard")}
         origin = inputs.origin("ulimits", name) if name in given else BUILT_IN
         items.append(({"type": f"RLIMIT_{name.upper()}", **both}, origin))
     draft.put_list(("process", "rlimits"), items)

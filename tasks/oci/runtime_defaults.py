@@ -15,6 +15,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 
+SHM = "/dev/shm"  # noqa: S108  a path in the container
+
 MOUNTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
@@ -24,7 +26,7 @@ MOUNTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "devpts",
         ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
     ),
-    ("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
+    (SHM, "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
     ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
     ("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "relatime", "ro")),

@@ -50,8 +50,8 @@ def add_linux(draft: Draft, inputs: Inputs, capabilities: list[str]) -> None:
         _check_sysctl(name, overrides)
         draft.put(("linux", "sysctl", name), value, inputs.origin("sysctls", name))
     if "cgroup_parent" in overrides:
-        raise_parent = overrides["cgroup_parent"]
-        draft.put(("linux", "cgroupsPath"), raise_parent, inputs.origin("cgroup_parent"))
+        origin = inputs.origin("cgroup_parent")
+        draft.put(("linux", "cgroupsPath"), overrides["cgroup_parent"], origin)
     security = overrides.get("security", {})
     if not security.get("unconfined_paths"):
         draft.put(("linux", "maskedPaths"), list(MASKED_PATHS), BUILT_IN)
@@ -104,10 +104,16 @@ def _check_sysctl(name: str, overrides: Mapping[str, Any]) -> None:
 
 
 IPC_SETTINGS = frozenset(
-    """
-    kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni
-    kernel.shm_rmid_forced
-    """.split()
+    {
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    }
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError
 from .config_draft import BUILT_IN, IMAGE, Draft
-from .runtime_defaults import SCRATCH_OPTIONS, SCRATCH_OWNER, default_mounts
+from .runtime_defaults import SCRATCH_OPTIONS, SCRATCH_OWNER, SHM, default_mounts
 
 if TYPE_CHECKING:
     from .runtime_config import Inputs
@@ -48,14 +48,14 @@ def add_mounts(draft: Draft, inputs: Inputs) -> None:
 
 def _change_shared_memory(found: dict[str, Item], inputs: Inputs) -> None:
     if inputs.overrides.get("ipc") == "host":
-        for path in ("/dev/shm", "/dev/mqueue"):
+        for path in (SHM, "/dev/mqueue"):
             mount = _bind(path, path, ["rbind", "rprivate", "nosuid", "noexec", "nodev"])
             found[path] = (mount, inputs.origin("ipc"))
     elif "shm_size" in inputs.overrides:
-        mount, _ = found["/dev/shm"]
+        mount, _ = found[SHM]
         options = [word for word in mount["options"] if not word.startswith("size=")]
         mount["options"] = [*options, f"size={inputs.overrides['shm_size']}"]
-        found["/dev/shm"] = (mount, inputs.origin("shm_size"))
+        found[SHM] = (mount, inputs.origin("shm_size"))
 
 
 def volume_path(target: str) -> str:

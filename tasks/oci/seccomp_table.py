@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FILES = """
-access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3 faccessat
-faccessat2 fadvise64 fadvise64_64 fallocate fanotify_mark fchdir fchmod fchmodat fchmodat2 fchown
-fchown32 fchownat fcntl fcntl64 fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat
-fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futimesat getcwd getdents
-getdents64 getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl
-lchown lchown32 lgetxattr link linkat listxattr listxattrat llistxattr lremovexattr lseek lsetxattr
-lstat lstat64 _llseek memfd_create mkdir mkdirat mknod mknodat name_to_handle_at newfstatat open
-openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readdir
-readlink readlinkat readv removexattr removexattrat rename renameat renameat2 rmdir sendfile
-sendfile64 setxattr setxattrat splice stat stat64 statfs statfs64 statx symlink symlinkat sync
-sync_file_range syncfs tee truncate truncate64 umask unlink unlinkat utime utimensat
-utimensat_time64 utimes write writev
+_llseek access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3
+faccessat faccessat2 fadvise64 fadvise64_64 fallocate fanotify_mark fchdir fchmod fchmodat
+fchmodat2 fchown fchown32 fchownat fcntl fcntl64 fdatasync fgetxattr flistxattr flock fremovexattr
+fsetxattr fstat fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futimesat getcwd
+getdents getdents64 getxattr getxattrat inotify_add_watch inotify_init inotify_init1
+inotify_rm_watch ioctl lchown lchown32 lgetxattr link linkat listxattr listxattrat llistxattr
+lremovexattr lseek lsetxattr lstat lstat64 memfd_create mkdir mkdirat mknod mknodat
+name_to_handle_at newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64
+pwritev pwritev2 read readahead readdir readlink readlinkat readv removexattr removexattrat rename
+renameat renameat2 rmdir sendfile sendfile64 setxattr setxattrat splice stat stat64 statfs
+statfs64 statx symlink symlinkat sync sync_file_range syncfs tee truncate truncate64 umask unlink
+unlinkat utime utimensat utimensat_time64 utimes write writev
 """
 
 MOUNTS = """
@@ -38,18 +38,18 @@ shmat shmctl shmdt shmget
 """
 
 PROCESSES = """
-capget capset clone clone3 execve execveat exit exit_group fork getegid getegid32 geteuid
-geteuid32 getgid getgid32 getgroups getgroups32 getpgid getpgrp getpid getppid getpriority
-getresgid getresgid32 getresuid getresuid32 getrlimit getrusage getsid gettid getuid getuid32
-get_robust_list get_thread_area ioprio_get ioprio_set kill landlock_add_rule
-landlock_create_ruleset landlock_restrict_self pause pidfd_getfd pidfd_open pidfd_send_signal prctl
-prlimit64 process_vm_readv process_vm_writev ptrace restart_syscall rseq sched_getaffinity
-sched_getattr sched_getparam sched_get_priority_max sched_get_priority_min sched_getscheduler
+capget capset clone clone3 execve execveat exit exit_group fork get_robust_list get_thread_area
+getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getpgid getpgrp getpid
+getppid getpriority getresgid getresgid32 getresuid getresuid32 getrlimit getrusage getsid gettid
+getuid getuid32 ioprio_get ioprio_set kill landlock_add_rule landlock_create_ruleset
+landlock_restrict_self pause pidfd_getfd pidfd_open pidfd_send_signal prctl prlimit64
+process_vm_readv process_vm_writev ptrace restart_syscall rseq sched_get_priority_max
+sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
 sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr sched_setparam
-sched_setscheduler sched_yield seccomp setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32
-setgroups setgroups32 setpgid setpriority setregid setregid32 setresgid setresgid32 setresuid
-setresuid32 setreuid setreuid32 setrlimit setsid setuid setuid32 set_robust_list set_thread_area
-set_tid_address tgkill tkill ugetrlimit uname vfork wait4 waitid waitpid
+sched_setscheduler sched_yield seccomp set_robust_list set_thread_area set_tid_address setfsgid
+setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setpgid setpriority setregid
+setregid32 setresgid setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit setsid setuid
+setuid32 tgkill tkill ugetrlimit uname vfork wait4 waitid waitpid
 """
 
 SIGNALS = """
@@ -67,10 +67,10 @@ timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime
 """Reading the clock, and setting it where the kernel finds CAP_SYS_TIME."""
 
 WAITING = """
-epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait
+_newselect epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait
 epoll_wait_old eventfd eventfd2 futex futex_requeue futex_time64 futex_wait futex_waitv futex_wake
-io_cancel io_destroy io_getevents io_setup io_submit _newselect poll ppoll
-ppoll_time64 pselect6 pselect6_time64 select
+io_cancel io_destroy io_getevents io_setup io_submit poll ppoll ppoll_time64 pselect6
+pselect6_time64 select
 """
 
 MESSAGES = """
@@ -81,8 +81,7 @@ semtimedop_time64 send sendmmsg sendmsg sendto setsockopt shutdown socketcall so
 """
 
 SYSTEM = """
-getcpu getrandom keyctl sysinfo syslog
-lsm_get_self_attr lsm_list_modules lsm_set_self_attr
+getcpu getrandom keyctl lsm_get_self_attr lsm_list_modules lsm_set_self_attr sysinfo syslog
 """
 
 REBOOT = "reboot"
@@ -94,14 +93,13 @@ ALLOWED = tuple(
     ).split()
 )
 
-REFUSED = tuple(
-    """
-    add_key bdflush io_pgetevents io_pgetevents_time64 io_uring_enter io_uring_register io_uring_setup kexec_file_load kexec_load
-    migrate_pages move_pages nfsservctl nice oldfstat oldlstat oldolduname oldstat olduname
-    pciconfig_iobase pciconfig_read pciconfig_write quotactl_fd request_key sgetmask ssetmask swapcontext
-    swapoff swapon sysfs uselib userfaultfd ustat vm86 vm86old vmsplice
-    """.split()
-)
+DANGEROUS = """
+add_key bdflush io_pgetevents io_pgetevents_time64 io_uring_enter io_uring_register io_uring_setup
+kexec_file_load kexec_load migrate_pages move_pages nfsservctl nice oldfstat oldlstat oldolduname
+oldstat olduname pciconfig_iobase pciconfig_read pciconfig_write quotactl_fd request_key sgetmask
+ssetmask swapcontext swapoff swapon sysfs uselib userfaultfd ustat vm86 vm86old vmsplice
+"""
+REFUSED = tuple(DANGEROUS.split())
 """Refused with EPERM, whatever the capabilities. io_uring goes round every rule of this file."""
 
 ALLOWED_WITH: Mapping[str, tuple[str, ...]] = {

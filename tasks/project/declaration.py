@@ -72,7 +72,9 @@ class Compiler:
     def __init__(self, value: Mapping[str, Any], violations: list[Violation]) -> None:
         self.value = value
         self.violations = list(violations)
-        self.refused = {each.path[: depth] for each in violations for depth in range(len(each.path) + 1)}
+        self.refused = {
+            each.path[:depth] for each in violations for depth in range(len(each.path) + 1)
+        }
         self.levels: dict[str, Level] = {}
 
     def report(self, path: tuple[str | int, ...], message: str) -> None:
@@ -110,7 +112,7 @@ class Compiler:
         }
 
     def _bundles(self) -> dict[str, Any]:
-        """Every bundle with an image; one without that others extend is a template, and left out."""
+        """Every bundle with an image; one without, that others extend, is a template."""
         tables = self.table("bundles")
         bases = {table["extends"] for table in tables.values() if _extends(table)}
         found = {}
@@ -186,7 +188,9 @@ class Compiler:
         for place, text in enumerate(table.get("unset", ())):
             key, _, item = text.partition(".")
             inside = table.get(key)
-            if inside is not None and (not item or (isinstance(inside, Mapping) and item in inside)):
+            if inside is not None and (
+                not item or (isinstance(inside, Mapping) and item in inside)
+            ):
                 self.report((*path, "unset", place), f"{text!r} is set in the same table")
 
     def _chain(self, name: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -261,7 +265,8 @@ class Compiler:
             self.report(("bundles", name, "image"), f"no image {image!r} is declared{guess}")
         else:
             self.report(
-                ("bundles", name), f"has no image, and no image has its name{guess or '; set image'}"
+                ("bundles", name),
+                f"has no image, and no image has its name{guess or '; set image'}",
             )
 
 

@@ -53,7 +53,9 @@ class _Scanner:
 
     def skip(self, also: str = "") -> None:
         """Over blanks, and over the letters of ``also``, and over comments if it has a newline."""
-        while self.peek() and (self.peek() in " \t" + also or ("\n" in also and self.peek() == "#")):
+        while self.peek() and (
+            self.peek() in " \t" + also or ("\n" in also and self.peek() == "#")
+        ):
             if self.peek() == "#":
                 self.comment()
             else:

@@ -65,7 +65,9 @@ def _one_kind(document: Mapping[str, Any], *others: str) -> Iterator[Violation]:
     """
     for key in others:
         if key in document:
-            yield Violation((key,), "does not belong here; this could be taken for another document")
+            yield Violation(
+                (key,), "does not belong here; this could be taken for another document"
+            )
 
 
 def _descriptors(items: Any, path: Path, *, single: bool = False) -> Iterator[Violation]:

@@ -14,7 +14,9 @@ Report = Callable[[tuple[str | int, ...], str], None]
 
 PROPAGATION = frozenset({"shared", "rshared", "slave", "rslave", "private", "rprivate"})
 FLAGS = frozenset({"nosuid", "nodev", "noexec", "suid", "dev", "exec", "noatime", "relatime"})
-NO_EFFECT = frozenset({"rw", "z", "Z", "cached", "delegated", "consistent", "nocopy", "bind", "rbind"})
+NO_EFFECT = frozenset(
+    {"rw", "z", "Z", "cached", "delegated", "consistent", "nocopy", "bind", "rbind"}
+)
 TMPFS_DEFAULT = ("nosuid", "nodev", "noexec")
 TMPFS_SIZED = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks")
 
@@ -52,12 +54,17 @@ def is_host_path(source: str) -> bool:
     return source.startswith(("/", "./", "../", "~/")) or source in (".", "..", "~")
 
 
+def at_place(report: Report, path: tuple[str | int, ...]) -> Callable[[str], None]:
+    """``report`` for one place."""
+    return lambda message: report(path, message)
+
+
 def volumes(values: Any, report: Report) -> dict[str, Any]:
     """Volumes by target. A value is ``[SOURCE:]TARGET[:OPTIONS]`` or Compose's long form."""
     found: dict[str, Any] = {}
     for place, value in enumerate(values):
         parsed = (_long_volume if isinstance(value, Mapping) else _short_volume)(
-            value, lambda message, at=place: report((at,), message)
+            value, at_place(report, (place,))
         )
         if parsed is None:
             continue
@@ -142,7 +149,7 @@ def tmpfs(values: Any, report: Report) -> dict[str, Any]:
             report(at, f"a second tmpfs at {target}")
         found[target] = {
             "type": "tmpfs",
-            "options": tmpfs_options(options, lambda message, at=at: report(at, message)),
+            "options": tmpfs_options(options, at_place(report, at)),
         }
     return found
 
@@ -184,7 +191,7 @@ def devices(values: Any, report: Report) -> dict[str, Any]:
             report(
                 (place,),
                 f"{device['host']} has no number that is the same on every host; write "
-                f'{{ path = "{path}", type = "c", major = …, minor = … }} (see stat {device["host"]})',
+                f'{{ path = "{path}", type = "c", major = …, minor = … }} (see `stat`)',
             )
         else:
             if path in found:

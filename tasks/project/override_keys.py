@@ -14,13 +14,12 @@ from . import mount_syntax
 from .mount_syntax import Report
 from .quantity import parse_bytes, parse_duration
 
-PLAIN = frozenset(
-    """
-    annotations cgroup_limits cgroup_parent cpu_period cpu_quota cpu_shares cpuset entrypoint
-    group_add hooks hostname init ipc network oom_kill_disable oom_score_adj persistent pid
-    pids_limit read_only tty userns uts working_dir command domainname
-    """.split()
-)
+PLAIN_KEYS = """
+annotations cgroup_limits cgroup_parent command cpu_period cpu_quota cpu_shares cpuset domainname
+entrypoint group_add hooks hostname init ipc network oom_kill_disable oom_score_adj persistent pid
+pids_limit read_only tty userns uts working_dir
+"""
+PLAIN = frozenset(PLAIN_KEYS.split())
 """Keys whose value is already in its normal form, or nearly (see ``_plain``)."""
 
 BYTES = frozenset({"mem_limit", "mem_reservation", "memswap_limit", "shm_size"})
@@ -34,7 +33,6 @@ CONTRADICTIONS = (
     ("cpus", "cpu_quota", "both limit the processor's time"),
     ("cpus", "cpu_period", "both limit the processor's time"),
 )
-BARE_PATHS = frozenset({"hosts", "resolv.conf"})
 
 
 def normalise(table: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -93,7 +91,11 @@ def split_words(text: str, report: Report) -> list[str]:
 
 def _environment(value: Any, report: Report) -> dict[str, Any]:
     found: dict[str, str] = {}
-    pairs = value.items() if isinstance(value, Mapping) else (text.partition("=")[::2] for text in value)
+    pairs = (
+        value.items()
+        if isinstance(value, Mapping)
+        else (text.partition("=")[::2] for text in value)
+    )
     for place, (name, content) in enumerate(pairs):
         at = (name,) if isinstance(value, Mapping) else (place,)
         if not isinstance(value, Mapping) and "=" not in value[place]:
@@ -117,7 +119,7 @@ def text_of(value: object) -> str:
     return str(value)
 
 
-def _env_file(value: Any, report: Report) -> dict[str, Any]:
+def _env_file(value: Any, _: Report) -> dict[str, Any]:
     files = []
     for item in [value] if isinstance(value, (str, Mapping)) else value:
         table = {"path": item} if isinstance(item, str) else item
@@ -185,11 +187,11 @@ def _cpus(value: Any, report: Report) -> dict[str, Any]:
     return {"cpu_quota": round(cpus * 100_000), "cpu_period": 100_000}
 
 
-def _sysctls(value: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _sysctls(value: Mapping[str, Any], _: Report) -> dict[str, Any]:
     return {"sysctls": {name: text_of(setting) for name, setting in value.items()}}
 
 
-def _annotations(value: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _annotations(value: Mapping[str, Any], _: Report) -> dict[str, Any]:
     return {"annotations": {name: text_of(text) for name, text in value.items()}}
 
 
@@ -212,14 +214,16 @@ def _stop_signal(value: Any, report: Report) -> dict[str, Any]:
     return {"stop_signal": name or "SIGTERM"}
 
 
-def _seccomp(value: str, report: Report) -> dict[str, Any]:
+def _seccomp(value: str, _: Report) -> dict[str, Any]:
     return {"security": {"seccomp": value}}
 
 
 def _security_opt(value: Any, report: Report) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for place, text in enumerate(value):
-        name, _, setting = text.replace(":", "=", 1).partition("=") if "=" not in text else text.partition("=")
+        name, _, setting = (
+            text.replace(":", "=", 1).partition("=") if "=" not in text else text.partition("=")
+        )
         parsed = _security_setting(name, setting)
         if parsed is None:
             report((place,), f"{text!r} is no security option that works without an engine")

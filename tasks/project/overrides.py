@@ -104,9 +104,7 @@ def _put_named(found: Merged, key: str, value: Mapping[str, Any], name: str) -> 
     kept = dict(found.values.get(key, {}))
     other = dict(found.values.get(OPPOSITES.get(key, ""), {}))
     for item, content in value.items():
-        if key == "hooks":
-            content = [*kept.get(item, []), *content]
-        kept[item] = content
+        kept[item] = [*kept.get(item, []), *content] if key == "hooks" else content
         found.origins[pointer(key, item)] = name
         if other.pop(item, None) is not None:
             found.origins.pop(pointer(OPPOSITES[key], item))

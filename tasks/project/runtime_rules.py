@@ -122,7 +122,9 @@ def _namespaces(config: Mapping[str, Any]) -> Iterator[Violation]:
     for name in linux.get("sysctl", {}):
         needed = _sysctl_namespace(name)
         if needed and needed not in types:
-            yield Violation(("linux", "sysctl", name), f"would change the host: no {needed} namespace")
+            yield Violation(
+                ("linux", "sysctl", name), f"would change the host: no {needed} namespace"
+            )
 
 
 def _sysctl_namespace(name: str) -> str:

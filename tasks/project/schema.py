@@ -87,7 +87,8 @@ def _registry() -> Registry[Any]:
 
     found: Registry[Any] = Registry()
     return found.with_resources(
-        (schema["$id"], Resource.from_contents(schema)) for schema in map(load_schema, schema_names())
+        (schema["$id"], Resource.from_contents(schema))
+        for schema in map(load_schema, schema_names())
     )
 
 
@@ -119,12 +120,14 @@ def _violations(error: ValidationError) -> Iterator[Violation]:
             yield Violation((*path, str(inner.instance)), _message(inner))
         if not error.context:
             return
-    elif kind in ("anyOf", "oneOf") and error.context and EXPECTED not in error.schema:
+    elif kind in ("anyOf", "oneOf") and error.context and EXPECTED not in _schema_of(error):
         yield from _violations(_most_relevant(error))
     elif kind == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
-        for name in missing:
-            yield Violation(path, f"lacks {name!r}")
+        wanted: Any = error.validator_value
+        instance: Any = error.instance
+        for name in wanted:
+            if name not in instance:
+                yield Violation(path, f"lacks {name!r}")
     else:
         yield Violation(path, _message(error))
 
@@ -135,15 +138,22 @@ def _most_relevant(error: ValidationError) -> ValidationError:
     return max(error.context, key=lambda each: (len(each.absolute_path), relevance(each)))
 
 
+def _schema_of(error: ValidationError) -> dict[str, Any]:
+    """The part of the schema that was violated."""
+    return error.schema if isinstance(error.schema, dict) else {}
+
+
 def _unknown_keys(error: ValidationError, path: tuple[str | int, ...]) -> Iterator[Violation]:
+    schema = _schema_of(error)
+    instance: Any = error.instance
     known = {
         name
-        for name, value in error.schema.get("properties", {}).items()
+        for name, value in schema.get("properties", {}).items()
         if not (isinstance(value, dict) and REFUSED in value)
     }
-    patterns = tuple(error.schema.get("patternProperties", ()))
-    for name in error.instance:
-        if name in error.schema.get("properties", {}) or _matches(name, patterns):
+    patterns = tuple(schema.get("patternProperties", ()))
+    for name in instance:
+        if name in schema.get("properties", {}) or _matches(name, patterns):
             continue
         guess = did_you_mean(name, known)
         yield Violation((*path, name), f"unknown key{guess or _all_known(known)}")
@@ -160,28 +170,28 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _message(error: ValidationError) -> str:
-    schema = error.schema if isinstance(error.schema, dict) else {}
+    schema = _schema_of(error)
     value = _short(error.instance)
     kind = error.validator
+    wanted: Any = error.validator_value
     if REFUSED in schema:
         return str(schema[REFUSED])
     if kind == "enum":
-        guess = did_you_mean(str(error.instance), [str(each) for each in error.validator_value])
-        known = ", ".join(_short(each) for each in error.validator_value)
+        guess = did_you_mean(str(error.instance), [str(each) for each in wanted])
+        known = ", ".join(_short(each) for each in wanted)
         return f"{value} is none of {known}{guess}"
     if kind == "const":
         return f"{value} is not {_short(error.validator_value)}"
     if EXPECTED in schema:
         return f"{value} is wrong; expected {schema[EXPECTED]}"
     if kind == "type":
-        wanted = error.validator_value
         words = [TYPES[each] for each in ([wanted] if isinstance(wanted, str) else wanted)]
         return f"{value} is wrong; expected {' or '.join(words)}"
     return _bounds(error, value)
 
 
 def _bounds(error: ValidationError, value: str) -> str:
-    limit = error.validator_value
+    limit: Any = error.validator_value
     words = {
         "minimum": f"is below {limit}",
         "maximum": f"is above {limit}",

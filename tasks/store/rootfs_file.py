@@ -33,32 +33,10 @@ def read_rootfs_file(rootfs: Path, path: str) -> bytes | None:
 
 
 def _open_beneath(rootfs: Path, path: str) -> int | None:
-    """Walk component by component; every open refuses links and never blocks."""
-    stack = [os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-    todo = _components(path)
-    links = 0
+    """A descriptor of what ``path`` leads to inside; None where it leads nowhere."""
+    walk = _Walk(os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), path)
     try:
-        while todo:
-            name = todo.pop()
-            if name == "..":
-                if len(stack) > 1:
-                    os.close(stack.pop())
-                continue
-            target = _link_target(stack[-1], name)
-            if target is not None:
-                links += 1
-                if links > MOST_LINKS:
-                    return None
-                if target.startswith("/"):
-                    while len(stack) > 1:
-                        os.close(stack.pop())
-                todo += _components(target)
-            elif todo:
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                stack.append(os.open(name, flags, dir_fd=stack[-1]))
-            else:
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-                return os.open(name, flags, dir_fd=stack[-1])
+        return walk.open()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             return None
@@ -66,9 +44,49 @@ def _open_beneath(rootfs: Path, path: str) -> int | None:
             f"cannot be read: {error.strerror}", subject=f"/{path.lstrip('/')} in the rootfs"
         ) from error
     finally:
-        for handle in stack:
-            os.close(handle)
-    return None
+        walk.close()
+
+
+class _Walk:
+    """Goes component by component; every open refuses links and never blocks."""
+
+    def __init__(self, root: int, path: str) -> None:
+        self.stack = [root]
+        self.todo = _components(path)
+        self.links = 0
+
+    def open(self) -> int | None:
+        """Raises: OSError."""
+        while self.todo:
+            name = self.todo.pop()
+            if name == "..":
+                self.leave(keep=max(len(self.stack) - 1, 1))
+                continue
+            target = _link_target(self.stack[-1], name)
+            if target is not None:
+                self.follow(target)
+            elif self.todo:
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                self.stack.append(os.open(name, flags, dir_fd=self.stack[-1]))
+            else:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                return os.open(name, flags, dir_fd=self.stack[-1])
+        return None
+
+    def follow(self, target: str) -> None:
+        self.links += 1
+        if self.links > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if target.startswith("/"):
+            self.leave(keep=1)
+        self.todo += _components(target)
+
+    def leave(self, *, keep: int) -> None:
+        while len(self.stack) > keep:
+            os.close(self.stack.pop())
+
+    def close(self) -> None:
+        self.leave(keep=0)
 
 
 def _components(path: str) -> list[str]:
