@@ -40,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    if words[:1] == ["__complete"]:
+        from .completion import complete
+
+        return complete(" ".join(words[1:]))
     head, tail = split(words)
     head, found = take_options(head)
     if tail is not None:
@@ -47,6 +51,13 @@ def _main(words: list[str]) -> int:
     status = run_warm(head, found)
     if status is not None:
         return status
+    if "--version" in head:
+        from . import __version__
+
+        os.write(1, f"doit-oci {__version__}\n".encode())
+        return 0
+    if "--help" in head or "-h" in head:
+        head = ["help", *(word for word in head if not word.startswith("-"))][:2]
     from .doit_bridge import run_doit
     from .project.plan import Options
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from doit.cmd_base import Command, TaskLoader2
 from doit.cmd_run import Run as StockRun
+from doit.cmdparse import CmdParseError
 from doit.dependency import JsonDB
 from doit.doit_cmd import DoitMain
 from doit.exceptions import BaseFail, TaskFailed
@@ -30,6 +31,7 @@ from .store.atomic import write_atomic
 
 PACKAGE = __package__ or "tasks"
 BUG = 2
+WRONG_WORDS = 3
 STOCK_DOORS = ("doit", "__main__.py")
 
 
@@ -223,6 +225,13 @@ class Ours:
         except DoitOciError as error:
             status = error.exit_status
             self.loader.events.error(error.subject, error.message, hint=error.hint or "")
+        except CmdParseError as error:
+            # doit's words hold a dump of every option that there is.
+            said = str(error).removeprefix("Error parsing Command: ").partition(" (parsing ")[0]
+            name = self.name  # type: ignore[attr-defined]
+            status = WRONG_WORDS
+            hint = f"`doit-oci help {name}` shows its options"
+            self.loader.events.error(name, said.strip(), hint=hint)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else BUG
             raise
@@ -235,6 +244,8 @@ class Run(Ours, StockRun):  # type: ignore[misc]
     """doit's own ``run``, with failures that a user can cause told by exit status 1."""
 
     name = "run"
+    doc_purpose = "build targets, and run the bundles among them (the word may be left out)"
+    doc_usage = "[TARGET...] [-- ARG...]"
 
     def _execute(self, outfile: Any, **rest: Any) -> int:
         if rest.get("reporter") == "oci":

@@ -12,4 +12,10 @@ COMMANDS = {
     "digest": "commands.state:Digest",
     "clean": "commands.state:Clean",
     "forget": "commands.state:Forget",
+    "init": "commands.setup:Init",
+    "add": "commands.setup:Add",
+    "completion": "commands.setup:Completion",
+    "schema": "commands.setup:Schema",
+    "man": "commands.setup:Man",
+    "help": "commands.manual:Help",
 }

@@ -23,6 +23,7 @@ TASKS = CHECKOUT / "tasks"
 GROUND = {"", "errors", "progress"}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door"}
 WIRING = {"step", "steps", "locking", "declaration_cache", "warm", "api"}
+VIEWS = {"console", "display", "events", "figures", "live_view", "reason"}
 PURE = {"builtin"}
 DOORS = {"cli", "doit_bridge", "graph", "completion"}
 MAY_IMPORT = {
@@ -49,7 +50,7 @@ def layer_of(module: str) -> str:
         return "oci"
     if first in DOORS:
         return "door"
-    return "wiring" if first in WIRING else "step"
+    return "wiring" if first in WIRING | VIEWS else "step"
 
 
 def module_name(path: Path) -> str:

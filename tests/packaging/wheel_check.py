@@ -152,7 +152,7 @@ def check_use(wheel: Path, folder: Path) -> None:
 def check_zipapp(wheel: Path, folder: Path) -> None:
     """The single file does the main job with the bare interpreter, and unpacks itself once."""
     command = [sys.executable, str(CHECKOUT / ".ci" / "zipapp"), str(wheel)]
-    files = [folder / place / "doit-oci.pyz" for place in ("one", "two")]
+    files = [folder / place / "doit-oci.pyz" for place in ("zip-one", "zip-two")]
     for file in files:
         file.parent.mkdir()
         subprocess.run([*command, str(file)], check=True)

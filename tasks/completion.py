@@ -1,0 +1,189 @@
+"""Tab completion: scripts for bash, zsh and fish, and the words they offer, without doit.
+
+The scripts hand the line so far to the hidden word ``__complete``; what comes back is one word a
+line. Names come from the compiled declaration while its text is that of images.toml, otherwise
+from the table headers and the lock: neither TOML nor the graph is loaded for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WORD = "__complete"
+STEPS = ("run", "bundle", "rootfs", "config", "check", "layout")
+OPTIONS = ("--locked", "--offline", "--json", "--quiet", "--detach", "--dir", "--help")
+COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "add": ("nothing", "add an image to images.toml", ("--name", "--platform")),
+    "clean": ("bundle", "remove built bundles", ("--dry-run",)),
+    "completion": ("shell", "print a shell's completion script", ()),
+    "digest": ("bundle", "print a bundle's digest", ()),
+    "forget": ("bundle", "forget that steps were done", ()),
+    "help": ("command", "show help", ()),
+    "init": ("nothing", "write a first images.toml", ("--dodo", "--schema")),
+    "inspect": ("image", "print an image's description", ("--raw", "--config", "--tags")),
+    "list": ("nothing", "list what can be run", ("--all",)),
+    "lock": ("image", "resolve tags to digests", ("--check", "--update")),
+    "man": ("nothing", "print the manual page", ()),
+    "schema": ("schema", "print a JSON schema", ()),
+    "validate": ("either", "check documents against their schemas", ()),
+    "verify": ("either", "rehash what has been built", ()),
+}
+"""For each command: what its arguments name, its purpose, its options; a test holds them equal to
+the commands themselves, which only doit could load."""
+
+SCRIPTS = {
+    "bash": r"""_doit_oci() {
+    local line=${COMP_LINE:0:COMP_POINT} word prefix
+    word=${line##*[[:space:]]}
+    mapfile -t COMPREPLY < <("$1" __complete "$line" 2>/dev/null)
+    COMPREPLY=("${COMPREPLY[@]%%$'\t'*}")
+    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        prefix=${word%"${word##*:}"}
+        COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
+    fi
+    [[ ${COMPREPLY[*]} != *: ]] || compopt -o nospace
+}
+complete -o default -F _doit_oci doit-oci doitw ./doitw
+""",
+    "zsh": r"""#compdef doit-oci doitw
+_doit_oci() {
+    local line word
+    local -a words_found shown
+    for line in "${(@f)$($words[1] __complete "${(j: :)words[1,CURRENT]}" 2>/dev/null)}"; do
+        [[ -n $line ]] || continue
+        word=${line%%$'\t'*}
+        words_found+=("$word")
+        shown+=("${line/$'\t'/  -- }")
+    done
+    if (( ! $#words_found )); then _files; return; fi
+    if [[ $#words_found == 1 && $words_found[1] == *: ]]; then
+        compadd -Q -S '' -- $words_found
+    else
+        compadd -Q -l -d shown -- $words_found
+    fi
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _doit_oci "$@"; else
+    compdef _doit_oci doit-oci doitw
+fi
+""",
+    "fish": r"""function __doit_oci_words
+    set -l line (commandline -cp)
+    set -l words (commandline -opc)
+    $words[1] __complete "$line" 2>/dev/null
+end
+complete -c doit-oci -f -n 'test (count (__doit_oci_words)) -gt 0' -a '(__doit_oci_words)'
+complete -c doitw -f -n 'test (count (__doit_oci_words)) -gt 0' -a '(__doit_oci_words)'
+""",
+}
+
+
+def candidates(line: str, folder: str, state: str = "") -> list[str]:
+    """The words that can stand where ``line`` ends, each with a tab and a purpose if it has one.
+
+    ``folder`` is where the command line is typed; ``state`` is the state directory if it is not
+    ``build``.
+    """
+    words = line.split()
+    last = "" if not words or line[-1:].isspace() else words.pop()
+    before = words[1:]
+    if "--" in before or (before and before[-1] == "--dir") or last.startswith("--dir="):
+        return []
+    command = next((word for word in before if not word.startswith("-")), None)
+    if last.startswith("-"):
+        options = (*(COMMANDS[command][2] if command in COMMANDS else ()), *OPTIONS)
+        return [option for option in options if option.startswith(last)]
+    if command in COMMANDS:
+        return _arguments(COMMANDS[command][0], last, folder, state)
+    return _targets(last, folder, state, commands=command is None)
+
+
+def _arguments(kind: str, last: str, folder: str, state: str) -> list[str]:
+    if kind in ("nothing", "shell", "command", "schema"):
+        words: list[str] = {
+            "nothing": [],
+            "shell": list(SCRIPTS),
+            "command": [*COMMANDS],
+            "schema": ["images", "images-lock"],
+        }[kind]
+        return [word for word in words if word.startswith(last)]
+    if kind == "target":
+        return _targets(last, folder, state, commands=False)
+    images, bundles = declared(folder, state)
+    names = {"image": images, "bundle": bundles | images, "either": bundles | images}[kind]
+    return sorted(name for name in names if name.startswith(last))
+
+
+def _targets(last: str, folder: str, state: str, *, commands: bool) -> list[str]:
+    step, colon, start = last.partition(":")
+    if colon:
+        if step not in STEPS:
+            return []
+        images, bundles = declared(folder, state)
+        names = images if step == "layout" else images | bundles
+        return sorted(f"{step}:{name}" for name in names if name.startswith(start))
+    found = [f"{each}:" for each in STEPS if each.startswith(last)]
+    if commands:
+        found += [f"{name}\t{COMMANDS[name][1]}" for name in COMMANDS if name.startswith(last)]
+    if len(found) == 1 and found[0].endswith(":"):
+        return _targets(found[0], folder, state, commands=False) or found
+    return found
+
+
+def declared(folder: str, state: str = "") -> tuple[set[str], set[str]]:
+    """The names of images and of bundles in the nearest images.toml upwards."""
+    place = folder
+    while not os.path.isfile(f"{place}/images.toml"):
+        if place in ("/", ""):
+            return set(), set()
+        place = os.path.dirname(place)
+    try:
+        with open(f"{place}/images.toml", encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, ValueError):
+        return set(), set()
+    base = os.path.join(folder, state) if state else f"{place}/build"
+    compiled = _json(f"{base}/images.json")
+    if compiled.get("text") == text and isinstance(compiled.get("value"), dict):
+        value = compiled["value"]
+        return set(value.get("images", ())), set(value.get("bundles", ()))
+    lock = _json(f"{place}/images.lock")
+    images, bundles = _headers(text)
+    return images | set(lock.get("images", ())), bundles | set(lock.get("bundles", ()))
+
+
+def _json(path: str) -> dict[str, Any]:
+    import json
+
+    try:
+        with open(path, "rb") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _headers(text: str) -> tuple[set[str], set[str]]:
+    """The second part of each ``[images.…]`` and ``[bundles.…]``; good enough to be offered."""
+    found: dict[str, set[str]] = {"images": set(), "bundles": set()}
+    for line in text.splitlines():
+        if not line.startswith("["):
+            continue
+        kind, dot, rest = line.strip("[] \t").partition(".")
+        if dot and kind in found:
+            quote = rest[:1]
+            quoted = quote in ('"', "'")
+            name = rest[1:].partition(quote)[0] if quoted else rest.partition(".")[0]
+            found[kind].add(name.partition("]")[0].strip())
+    return found["images"] - {""}, found["bundles"] - {""}
+
+
+def complete(line: str) -> int:
+    """Write the candidates for a line to standard output: the hidden word's work."""
+    state = os.environ.get("DOIT_OCI_DIR", "")
+    out = "".join(f"{word}\n" for word in candidates(line, os.getcwd(), state))
+    os.write(1, out.encode())
+    return 0
