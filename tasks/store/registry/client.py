@@ -25,7 +25,7 @@ from ...oci.manifest import MANIFEST_LIMIT, load_object
 from ...oci.media_type import INDEXES, MANIFESTS
 from ...progress import Progress
 from .auth import Authorizer
-from .connection import Connection, TransportFailed, origin
+from .connection import Connection, Content, TransportFailed, origin
 from .endpoint import Endpoint
 from .limits import Limits
 
@@ -67,6 +67,11 @@ class RegistryClient:
 
     def close(self) -> None:
         self._connection.close()
+
+    @property
+    def base(self) -> str:
+        """``scheme://host``, which the registry's relative addresses start from."""
+        return self._connection.base()
 
     def head_manifest(self, reference: str) -> Digest | None:
         """The digest that a tag has now, or None where the registry does not say it."""
@@ -124,14 +129,19 @@ class RegistryClient:
         *,
         headers: Mapping[str, str] | None = None,
         accepted: frozenset[int] = WHOLE,
+        content: Content | None = None,
     ) -> requests.Response:
         """One request below the repository, tried again where that may help.
+
+        ``path`` may be a whole address, such as the registry gives for an upload.
 
         The body is not read yet: the caller reads it and calls :func:`release`.
 
         Raises: RegistryError and its kinds.
         """
-        return self._retried(path, lambda: self._answer(method, path, headers or {}, accepted))
+        return self._retried(
+            path, lambda: self._answer(method, path, headers or {}, accepted, content)
+        )
 
     def _retried(self, path: str, once: Callable[[], T]) -> T:
         attempt = 0
@@ -147,10 +157,15 @@ class RegistryClient:
                 time.sleep(delay)
 
     def _answer(
-        self, method: str, path: str, headers: Mapping[str, str], accepted: frozenset[int]
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        accepted: frozenset[int],
+        content: Content | None = None,
     ) -> requests.Response:
         """One try. Raises: TransportFailed."""
-        response = self._authorized(method, path, headers)
+        response = self._authorized(method, path, headers, content)
         if response.status_code in accepted:
             return response
         try:
@@ -211,25 +226,37 @@ class RegistryClient:
             )
         raise failure
 
-    def _authorized(self, method: str, path: str, headers: Mapping[str, str]) -> requests.Response:
+    def _authorized(
+        self, method: str, path: str, headers: Mapping[str, str], content: Content | None
+    ) -> requests.Response:
         """One try, with a second one when the registry asks who we are."""
         authorization = self._authorizer.header()
-        response = self._at_home(method, path, headers, authorization)
+        response = self._at_home(method, path, headers, authorization, content)
         if response.status_code == 401:
             challenges = response.headers.get("WWW-Authenticate", "")
             if self._authorizer.answer(challenges, authorization):
                 release(response)
-                return self._at_home(method, path, headers, self._authorizer.header())
+                return self._at_home(method, path, headers, self._authorizer.header(), content)
         return response
 
     def _at_home(
-        self, method: str, path: str, headers: Mapping[str, str], authorization: str | None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        authorization: str | None,
+        content: Content | None,
     ) -> requests.Response:
         """One try at the endpoint, with the other scheme if an insecure one needs that."""
+        if "://" in path:
+            is_home = origin(path) == origin(self.base)
+            return self._connection.follow(
+                method, path, headers, authorization if is_home else None, content
+            )
         below = f"/v2/{self.endpoint.repository}/{path}"
         try:
             response = self._connection.follow(
-                method, self._connection.base() + below, headers, authorization
+                method, self._connection.base() + below, headers, authorization, content
             )
         except TransportFailed:
             if not self._connection.switch_to_https():
@@ -240,7 +267,7 @@ class RegistryClient:
                 return response
             response.close()
         return self._connection.follow(
-            method, self._connection.base() + below, headers, authorization
+            method, self._connection.base() + below, headers, authorization, content
         )
 
     def _failure(self, response: requests.Response, path: str) -> RegistryError:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from ... import __version__
@@ -23,6 +23,10 @@ USER_AGENT = f"doit-oci/{__version__}"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 CHUNK = 64 << 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+Content = Callable[[], bytes | IO[bytes]]
+"""Gives a request's body, from its start each time it is called."""
 
 
 class TransportFailed(Exception):
@@ -89,10 +93,16 @@ class Connection:
         self._is_settled = True
 
     def follow(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None,
+        content: Content | None = None,
     ) -> requests.Response:
         """A request and its redirects; the credentials stay with the origin that they are for.
 
+        ``content`` opens the body that is sent, anew for each hop.
         The body is still to be read. Raises: TransportFailed.
         """
         home = origin(url)
@@ -100,7 +110,7 @@ class Connection:
             sent = dict(headers)
             if authorization and origin(url) == home:
                 sent["Authorization"] = authorization
-            response = self._send(method, url, sent)
+            response = self._send(method, url, sent, content)
             location = response.headers.get("Location", "")
             if response.status_code not in REDIRECTS or not location:
                 return response
@@ -137,16 +147,17 @@ class Connection:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        data: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | Content | None = None,
     ) -> requests.Response:
         import requests
 
         session = self._open()
+        sent = data() if callable(data) else data
         request = requests.Request(
             method,
             url,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"} | dict(headers),
-            data=data,
+            data=sent,
         )
         try:
             return session.send(
@@ -158,6 +169,10 @@ class Connection:
             )
         except (requests.RequestException, OSError, ValueError) as error:
             raise TransportFailed(self._explain(error, url)) from None
+        finally:
+            close = getattr(sent, "close", None)
+            if close is not None:
+                close()
 
     def _open(self) -> requests.Session:
         """The session, made at the first request: importing requests costs more than doit."""

@@ -1,0 +1,110 @@
+"""A cache in a repository of an OCI registry: a tag for each key, blobs as they are."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import ManifestUnknown, RegistryError
+from ...oci.cache_record import EMPTY, EMPTY_DESCRIPTOR
+from ...oci.media_type import OCI_MANIFEST
+from ...oci.reference import parse_image
+from ..registry.client import RegistryClient, release
+from ..registry.endpoint import endpoints
+from ..registry.limits import Limits
+from ..registry.push import has_blob, push_blob, push_bytes, push_manifest
+from ..transports.docker import RegistrySource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ...oci.descriptor import Descriptor
+    from ...oci.registry_settings import Registry
+    from ...progress import Progress
+    from ..blob_store import BlobStore
+
+JOBS = 4
+PATIENCE = Limits(attempts=3, backoff_cap=2.0, retry_after_cap=10.0)
+"""A cache that does not answer soon costs more than it brings."""
+
+
+class RegistryCache:
+    """Reads through the settings of ``[[registry]]``; writes to the registry itself."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        registries: Sequence[Registry],
+        environ: Mapping[str, str],
+        progress: Progress,
+        mount_from: str = "",
+    ) -> None:
+        self._place = parse_image("docker://" + url.removeprefix("oci://"), folder=Path())
+        self._registries = registries
+        self._environ = environ
+        self._progress = progress
+        self._mount_from = mount_from
+        self._writer: RegistryClient | None = None
+
+    def load(self, key: str) -> bytes | None:
+        with self._source(tag(key)) as source:
+            try:
+                return source.document().raw
+            except ManifestUnknown:
+                return None
+
+    def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
+        with self._source("blobs") as source:
+            return source.fetch(descriptors, store=store, jobs=JOBS)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        return has_blob(self._client(), descriptor)
+
+    def put_blob(self, descriptor: Descriptor, path: Path) -> int:
+        return push_blob(self._client(), descriptor, path, mount_from=self._mount_from)
+
+    def save(self, key: str, record: bytes) -> None:
+        client = self._client()
+        if not has_blob(client, EMPTY_DESCRIPTOR):
+            push_bytes(client, EMPTY_DESCRIPTOR, EMPTY)
+        push_manifest(client, record, media_type=OCI_MANIFEST, reference=tag(key))
+
+    def discard(self, key: str, descriptors: Sequence[Descriptor]) -> None:
+        """Only the blobs: a record without them is a miss. Many registries delete nothing."""
+        client = self._client()
+        for descriptor in descriptors:
+            with contextlib.suppress(RegistryError):
+                release(
+                    client.request(
+                        "DELETE", f"blobs/{descriptor.digest}", accepted=frozenset({202})
+                    )
+                )
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _source(self, name: str) -> RegistrySource:
+        return RegistrySource(
+            replace(self._place, tag=name),
+            registries=self._registries,
+            progress=self._progress,
+            environ=self._environ,
+            limits=PATIENCE,
+        )
+
+    def _client(self) -> RegistryClient:
+        if self._writer is None:
+            own = endpoints(self._place, self._registries)[-1]
+            self._writer = RegistryClient(
+                own, environ=self._environ, progress=self._progress, limits=PATIENCE
+            )
+        return self._writer
+
+
+def tag(key: str) -> str:
+    """Spec: distribution-spec 1.1, tags: at most 128 characters."""
+    return f"ac-{key}"
