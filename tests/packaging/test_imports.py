@@ -22,10 +22,10 @@ from ..support.command import CHECKOUT
 TASKS = CHECKOUT / "tasks"
 GROUND = {"", "errors", "progress"}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door"}
-WIRING = {"step", "steps", "locking", "declaration_cache", "warm", "api"}
+WIRING = {"step", "steps", "locking", "declaration_cache", "warm"}
 VIEWS = {"console", "display", "events", "figures", "live_view", "reason"}
 PURE = {"builtin"}
-DOORS = {"cli", "doit_bridge", "graph", "completion"}
+DOORS = {"api", "cli", "doit_bridge", "graph", "completion"}
 MAY_IMPORT = {
     "ground": {"ground"},
     "oci": {"ground", "oci"},
