@@ -40,17 +40,27 @@ class Lab:
 
     def __enter__(self) -> Self:
         self.place.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._clear()
         self.scratch.mkdir()
         configuration = self.place / "registry.yml"
         configuration.write_text(CONFIGURATION.format(root=self.place / "registry", port=self.port))
-        self._server = subprocess.Popen(["docker-registry", "serve", str(configuration)])
+        self._server = subprocess.Popen(
+            ["docker-registry", "serve", str(configuration)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self._wait()
         if not (self.place / "made").exists():
             script = [str(HERE / "make_images.sh"), str(self.place / "images"), self.registry]
             subprocess.run(script, check=True)
             (self.place / "made").touch()
         return self
+
+    def _clear(self) -> None:
+        # podman leaves its storage mounted on itself.
+        store = self.scratch / "podman" / "overlay"
+        subprocess.run(["umount", str(store)], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _wait(self) -> None:
         for _ in range(100):
@@ -69,4 +79,4 @@ class Lab:
         if self._server:
             self._server.terminate()
             self._server.wait()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._clear()
