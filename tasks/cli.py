@@ -23,6 +23,7 @@ FLAGS = {
     "--detach": "detach",
 }
 INTERRUPTED = 130
+STOCK_DOORS = ("doit", "__main__.py")
 STATE_VARIABLE = "DOIT_OCI_DIR"
 
 
@@ -37,6 +38,16 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our standard output went away; Python must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + 13
+
+
+def door() -> Any:
+    """The loader that ``[tool.doit]`` names: stock doit asks for it with nothing in hand, and our
+    own door takes the command line up anew, unless doit is called from a program."""
+    if os.path.basename(sys.argv[0]) in STOCK_DOORS:
+        raise SystemExit(main(sys.argv[1:]))
+    from .doit_bridge import Loader
+
+    return Loader()
 
 
 def _main(words: list[str]) -> int:

@@ -32,7 +32,6 @@ from .store.atomic import write_atomic
 PACKAGE = __package__ or "tasks"
 BUG = 2
 WRONG_WORDS = 3
-STOCK_DOORS = ("doit", "__main__.py")
 
 
 class Act:
@@ -141,23 +140,13 @@ class Reporter(ZeroReporter):  # type: ignore[misc]
 
 
 class Loader(TaskLoader2):  # type: ignore[misc]
-    """Makes the tasks that the selection needs, and resolves images only for those.
-
-    doit makes one without arguments where ``[tool.doit]`` names it; then the command line is
-    taken up anew by our own door, which knows what stands behind ``--``.
-    """
+    """Makes the tasks that the selection needs, and resolves images only for those."""
 
     cmd_options = ()
 
     def __init__(self, options: Options | None = None) -> None:
         super().__init__()
-        if options is None:
-            if os.path.basename(sys.argv[0]) in STOCK_DOORS:
-                from .cli import main
-
-                raise SystemExit(main(sys.argv[1:]))
-            options = Options()
-        self.options = options
+        self.options = options or Options()
         self._plan: Plan | None = None
         self._events: Events | None = None
 
