@@ -18,4 +18,6 @@ COMMANDS = {
     "schema": "commands.setup:Schema",
     "man": "commands.setup:Man",
     "help": "commands.manual:Help",
+    "why": "commands.insight:Why",
+    "graph": "commands.insight:Graph",
 }

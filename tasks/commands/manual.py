@@ -52,6 +52,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
     "forget": (("doit-oci forget hello-world", "the next run does every step of it again"),),
+    "graph": (
+        ("doit-oci graph run:hello-world", "what it needs, as a tree"),
+        ("doit-oci graph --format svg > graph.svg", "everything, drawn by graphviz"),
+    ),
     "help": (("doit-oci help lock", "the same as `doit-oci lock --help`"),),
     "init": (("doit-oci init --schema", "for editors that complete TOML by a schema"),),
     "inspect": (("doit-oci inspect hello-world --config", "the image configuration"),),
@@ -68,6 +72,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "schema": (("doit-oci schema > images.schema.json", "for an editor"),),
     "validate": (("doit-oci validate", "everything that is declared, locked and built"),),
+    "why": (
+        ("doit-oci why run:hello-world", "what would run, and why"),
+        ("doit-oci why config:hello-world", "also where each value of config.json is from"),
+    ),
     "verify": (("doit-oci verify hello-world", "every byte of one bundle"),),
 }
 """Command → (command line, what it is for)."""

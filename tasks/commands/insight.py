@@ -1,0 +1,84 @@
+"""Commands that look: why, graph, report, diff, doctor. None of them builds or fetches."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from ..doit_bridge import ProjectCommand
+
+FORMATS = ("text", "mermaid", "dot", "svg")
+
+
+class Why(ProjectCommand):
+    """``why [TARGET…]``"""
+
+    doc_purpose = "say in words which steps would run and why, without running them"
+    doc_usage = "[TARGET...]"
+    doc_description = (
+        "`why config:BUNDLE` also says of every value of config.json where it came from."
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..why import find_origins, find_reasons, origins_text, parse_target, reasons_text
+
+        found = find_reasons(self.plan, names)
+        configs = [
+            name
+            for step, name in (parse_target(self.plan, word) for word in names)
+            if step == "config"
+        ]
+        known = [
+            name
+            for name in configs
+            if self.plan.locked(
+                self.plan.bundle(name).image, self.plan.platform(self.plan.bundle(name))
+            )
+        ]
+        origins = {name: find_origins(self.plan, name) for name in known}
+        if self.options.json:
+            value: dict[str, Any] = {"tasks": [finding.to_json() for finding in found]}
+            if origins:
+                value["origins"] = {n: [o.to_json() for o in each] for n, each in origins.items()}
+            sys.stdout.write(json.dumps(value, indent=4) + "\n")
+            return 0
+        sys.stdout.write(reasons_text(found))
+        for name, each in origins.items():
+            sys.stdout.write(f"\nconfig.json of {name}, each value and where it is from:\n")
+            sys.stdout.write(origins_text(each))
+        return 0
+
+
+class Graph(ProjectCommand):
+    """``graph [TARGET…] [--format text|mermaid|dot|svg]``"""
+
+    doc_purpose = "draw what targets need and how it stands: text, Mermaid, DOT or SVG"
+    doc_usage = "[TARGET...] [--format text|mermaid|dot|svg]"
+    cmd_options = (
+        {
+            "name": "format",
+            "short": "f",
+            "long": "format",
+            "type": str,
+            "default": "text",
+            "choices": tuple((name, "") for name in FORMATS),
+            "help": "text, mermaid, dot or svg",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..picture.markup import draw_dot, draw_mermaid, draw_svg
+        from ..picture.tree import draw_tree
+        from ..why import find_reasons
+
+        found = find_reasons(self.plan, names)
+        if self.options.json:
+            sys.stdout.write(json.dumps([each.to_json() for each in found], indent=4) + "\n")
+        elif given["format"] == "text":
+            plain = "utf" not in (sys.stdout.encoding or "").lower()
+            sys.stdout.write(draw_tree(found, plain=plain))
+        else:
+            draw = {"mermaid": draw_mermaid, "dot": draw_dot, "svg": draw_svg}[given["format"]]
+            sys.stdout.write(draw(found))
+        return 0

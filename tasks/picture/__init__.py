@@ -1,0 +1,1 @@
+"""Pictures of the graph: the findings of ``why`` as a text tree, Mermaid, DOT and SVG."""
