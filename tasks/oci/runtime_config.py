@@ -280,6 +280,11 @@ def _add_capabilities(draft: Draft, inputs: Inputs) -> list[str]:
         items.append((name, inputs.origin("cap_add", said) if said in added else BUILT_IN))
     for kind in ("bounding", "effective", "permitted", "ambient"):
         draft.put_list(("process", "capabilities", kind), items)
+    wanted = [(name, origin) for name, origin in items if origin != BUILT_IN]
+    if draft.config["process"]["user"]["uid"] and wanted:
+        # An ambient capability has to be inheritable too, or the kernel refuses it to an ordinary
+        # user; only what was asked for is, because programs in the image could inherit the rest.
+        draft.put_list(("process", "capabilities", "inheritable"), wanted)
     return held
 
 

@@ -48,9 +48,8 @@ def add_mounts(draft: Draft, inputs: Inputs) -> None:
 
 def _change_shared_memory(found: dict[str, Item], inputs: Inputs) -> None:
     if inputs.overrides.get("ipc") == "host":
-        for path in (SHM, "/dev/mqueue"):
-            mount = _bind(path, path, ["rbind", "rprivate", "nosuid", "noexec", "nodev"])
-            found[path] = (mount, inputs.origin("ipc"))
+        mount = _bind(SHM, SHM, ["rbind", "rprivate", "nosuid", "noexec", "nodev"])
+        found[SHM] = (mount, inputs.origin("ipc"))
     elif "shm_size" in inputs.overrides:
         mount, _ = found[SHM]
         options = [word for word in mount["options"] if not word.startswith("size=")]

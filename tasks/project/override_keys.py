@@ -17,7 +17,7 @@ from .quantity import parse_bytes, parse_duration
 PLAIN_KEYS = """
 annotations cgroup_limits cgroup_parent command cpu_period cpu_quota cpu_shares cpuset domainname
 entrypoint group_add hooks hostname init ipc network oom_kill_disable oom_score_adj persistent pid
-pids_limit read_only tty userns uts working_dir
+pids_limit read_only tty user userns uts working_dir
 """
 PLAIN = frozenset(PLAIN_KEYS.split())
 """Keys whose value is already in its normal form, or nearly (see ``_plain``)."""
@@ -69,6 +69,8 @@ def _check_together(found: Mapping[str, Any], report: Report) -> None:
 
 
 def _plain(key: str, value: Any, report: Report) -> dict[str, Any]:
+    if key == "user":
+        value = str(value)
     if key == "group_add":
         value = [str(group) for group in value]
     if key in ("entrypoint", "command") and isinstance(value, str):

@@ -115,11 +115,8 @@ def _violations(error: ValidationError) -> Iterator[Violation]:
     kind = error.validator
     if kind == "additionalProperties" and isinstance(error.instance, Mapping):
         yield from _unknown_keys(error, path)
-    elif kind == "propertyNames":
-        for inner in error.context or (error,):
-            yield Violation((*path, str(inner.instance)), _message(inner))
-        if not error.context:
-            return
+    elif "propertyNames" in error.absolute_schema_path:
+        yield Violation((*path, str(error.instance)), _message(error))
     elif kind in ("anyOf", "oneOf") and error.context and EXPECTED not in _schema_of(error):
         yield from _violations(_most_relevant(error))
     elif kind == "required":

@@ -21,7 +21,7 @@ class Owner(NamedTuple):
 
 
 def directory_owners(entries: Path, paths: Iterable[str]) -> dict[str, Owner]:
-    """The owners of those absolute ``paths`` that are directories. Raises: StoreError.
+    """The owners of those absolute ``paths`` that are directories; none before there is a rootfs.
 
     Entries are searched as text: a large image has a hundred thousand, and two are wanted.
     """
@@ -32,6 +32,8 @@ def directory_owners(entries: Path, paths: Iterable[str]) -> dict[str, Owner]:
     found: dict[str, Owner] = {}
     try:
         content = entries.read_bytes()
+    except FileNotFoundError:
+        return {}
     except OSError as error:
         raise StoreError(
             f"cannot be read: {error.strerror}",

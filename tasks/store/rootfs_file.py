@@ -34,9 +34,9 @@ def read_rootfs_file(rootfs: Path, path: str) -> bytes | None:
 
 def _open_beneath(rootfs: Path, path: str) -> int | None:
     """A descriptor of what ``path`` leads to inside; None where it leads nowhere."""
-    walk = _Walk(os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), path)
+    walk = _Walk(path)
     try:
-        return walk.open()
+        return walk.open(rootfs)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             return None
@@ -50,13 +50,14 @@ def _open_beneath(rootfs: Path, path: str) -> int | None:
 class _Walk:
     """Goes component by component; every open refuses links and never blocks."""
 
-    def __init__(self, root: int, path: str) -> None:
-        self.stack = [root]
+    def __init__(self, path: str) -> None:
+        self.stack: list[int] = []
         self.todo = _components(path)
         self.links = 0
 
-    def open(self) -> int | None:
+    def open(self, rootfs: Path) -> int | None:
         """Raises: OSError."""
+        self.stack = [os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         while self.todo:
             name = self.todo.pop()
             if name == "..":
