@@ -15,6 +15,7 @@ from .oci.reference import ImageReference
 from .oci.registry_settings import Registry
 from .progress import Progress
 from .store.blob_store import BlobStore
+from .store.registry.limits import Limits
 from .store.transports.source import open_source
 
 
@@ -37,6 +38,7 @@ def fetch_blobs(
     progress: Progress,
     jobs: int = 3,
     environ: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, str]:
     """Fetch what is missing, the largest first, ``jobs`` at a time; no request for the rest.
 
@@ -52,6 +54,7 @@ def fetch_blobs(
         offline=offline,
         progress=progress,
         environ=os.environ if environ is None else environ,
+        limits=limits,
     ) as source:
         moved = source.fetch(missing, store=BlobStore(blobs, tmp), jobs=jobs)
     return {"image": image, "blobs": str(len(missing)), "bytes": str(moved)}

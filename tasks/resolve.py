@@ -17,6 +17,7 @@ from .oci.registry_settings import Registry
 from .progress import Progress
 from .store.blob_store import BlobStore
 from .store.image_documents import ImageDocuments
+from .store.registry.limits import Limits
 
 
 def resolve_image(
@@ -30,6 +31,7 @@ def resolve_image(
     offline: bool = False,
     progress: Progress,
     environ: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
 ) -> LockedImage:
     """Resolve an image for some platforms, on top of what is known.
 
@@ -51,5 +53,6 @@ def resolve_image(
         offline=offline,
         progress=progress,
         environ=os.environ if environ is None else environ,
+        limits=limits,
     ) as documents:
         return documents.resolve(lacking, known)

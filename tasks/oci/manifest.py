@@ -115,6 +115,8 @@ def load_object(raw: bytes, *, subject: str) -> dict[str, Any]:
 def _media_type(document: dict[str, Any], outer: str, subject: str) -> str:
     """The one media type that descriptor, document and structure agree on."""
     inner = document.get("mediaType") or ""
+    if not isinstance(inner, str):
+        raise ContentError("mediaType is no string", subject=subject)
     known = INDEXES | MANIFESTS | SCHEMA1
     outer = outer.partition(";")[0].strip().lower()
     if outer in SCHEMA1 or inner in SCHEMA1 or document.get("schemaVersion") == 1:
@@ -130,14 +132,14 @@ def _media_type(document: dict[str, Any], outer: str, subject: str) -> str:
         )
     if inner and inner not in known:
         raise UnsupportedMediaType(
-            f"{str(inner)[:120]!r} is no image manifest or index", subject=subject
+            f"{inner[:120]!r} is no image manifest or index", subject=subject
         )
     if outer in known and inner and inner != outer:
         raise ContentError(
             f"confused document: announced as {outer}, but says mediaType {inner}", subject=subject
         )
     if outer in known or inner:
-        return str(outer if outer in known else inner)
+        return outer if outer in known else inner
     return _guess(document)
 
 

@@ -21,6 +21,7 @@ from ..oci.reference import ImageReference
 from ..oci.registry_settings import Registry
 from ..progress import Progress
 from .blob_store import BlobStore
+from .registry.limits import Limits
 from .transports.source import ImageSource, open_source
 
 NESTING = 4
@@ -40,6 +41,7 @@ class ImageDocuments:
         offline: bool,
         progress: Progress,
         environ: Mapping[str, str],
+        limits: Limits | None = None,
     ) -> None:
         self._name = name
         self._reference = reference
@@ -48,6 +50,7 @@ class ImageDocuments:
         self._offline = offline
         self._progress = progress
         self._environ = environ
+        self._limits = limits
         self._opened: ImageSource | None = None
         self._documents = 0
         self._said: dict[Digest, str] = {}
@@ -151,6 +154,7 @@ class ImageDocuments:
                 offline=self._offline,
                 progress=self._progress,
                 environ=self._environ,
+                limits=self._limits,
             )
         return self._opened
 

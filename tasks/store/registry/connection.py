@@ -253,6 +253,34 @@ def body(response: requests.Response) -> Any:
     return getattr(response.raw, "_fp", None) or response.raw
 
 
+def reader(response: requests.Response) -> Callable[[memoryview], int]:
+    """Reads what has arrived of a body into a buffer; 0 at its end.
+
+    Unlike ``readinto`` of the same file it does not wait for the buffer to be full, so that
+    nothing is lost when the connection breaks.
+    """
+    inner = body(response)
+    file = getattr(inner, "fp", None)
+    if file is None or getattr(inner, "chunked", True) or inner.length is None:
+        return lambda view: _read_some(inner, view)
+
+    def readinto1(view: memoryview) -> int:
+        count: int = file.readinto1(view[: inner.length])
+        inner.length -= count
+        if not inner.length:
+            inner.close()
+        return count
+
+    return lambda view: 0 if inner.isclosed() else readinto1(view)
+
+
+def _read_some(inner: Any, view: memoryview) -> int:
+    read = getattr(inner, "read1", None) or inner.read
+    content = read(len(view))
+    view[: len(content)] = content
+    return len(content)
+
+
 def body_errors() -> tuple[type[Exception], ...]:
     """What reading a body may raise."""
     from http.client import HTTPException

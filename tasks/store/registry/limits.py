@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 
@@ -30,5 +29,7 @@ class Limits:
         """How long to wait before the next try: the server's word, or growing with jitter."""
         if retry_after is not None:
             return min(max(retry_after, 0.0), self.retry_after_cap)
+        import random
+
         longest: float = min(self.backoff_cap, self.backoff * (1 << attempt))
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret

@@ -5,7 +5,6 @@ Spec: distribution-spec 1.1, "Pulling blobs"; RFC 9110, "Range Requests".
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 import time
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 from ...errors import ContentError, RegistryError, SizeMismatch
 from ..blob_store import PartialBlob
 from .client import RegistryClient, release
-from .connection import body, body_errors
+from .connection import body_errors, reader
+from .limits import Limits
 
 if TYPE_CHECKING:
     import requests
@@ -25,8 +25,8 @@ CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 NOT_FOUND = 404
 WHOLE = frozenset({200})
 PARTIAL = frozenset({200, 206, 416})
-SLOW_READ = 64 << 10
-QUICK = 1.0
+BATCH = 512 << 10
+HAND_OVER = 0.5
 
 
 class Cancelled(Exception):
@@ -68,41 +68,61 @@ def continues(found: ContentRange | None, *, offset: int, size: int) -> bool:
     )
 
 
+class Pace:
+    """Tells a transfer that crawls from one that goes, and when to hand over what has come."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._since = self._handed = time.monotonic()
+        self._recent = 0
+
+    def is_stalled(self, count: int) -> bool:
+        """Whether ``count`` more bytes end a period in which too few came."""
+        self._recent += count
+        now = time.monotonic()
+        if now - self._since < self._limits.stall_time:
+            return False
+        stalled = self._recent < self._limits.stall_bytes
+        self._since, self._recent = now, 0
+        return stalled
+
+    def is_due(self) -> bool:
+        """Whether the last handing over was a while ago."""
+        now = time.monotonic()
+        due = now - self._handed > HAND_OVER
+        if due:
+            self._handed = now
+        return due
+
+
 class Transfer:
-    """Moves blobs over one client with one buffer; used by one thread, watched by another."""
+    """Moves blobs over one client with one buffer; used by one thread."""
 
     def __init__(self, client: RegistryClient, *, buffer: bytearray, stop: threading.Event) -> None:
         self._client = client
         self._limits = client.limits
         self._buffer = buffer
         self._stop = stop
-        self._response: requests.Response | None = None
-        self._waiting_since = float("inf")
         self.moved = 0
+        self.continued = False
 
     def run(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
         """Fetch what is missing of a blob and commit it.
 
         ``advance`` hears of new bytes, and of negative ones when a transfer starts again.
+        A blob that was put together from several answers and is wrong gets a second chance.
         Raises: RegistryError, ContentError, StoreError, Cancelled. What came stays in ``partial``.
         """
-        resumed = partial.offset > 0
-        try:
-            self._complete(partial, advance)
-            partial.commit()
-        except ContentError:
-            if not resumed:
-                raise
-            self._restart(partial, advance)
-            self._complete(partial, advance)
-            partial.commit()
-
-    def interrupt_stalled(self, now: float) -> None:
-        """Break a read off that has brought no whole buffer for too long. Called by a watcher."""
-        response = self._response
-        if response is not None and now - self._waiting_since > self._limits.stall_time:
-            with contextlib.suppress(Exception):
-                response.raw.shutdown()
+        for last in (False, True):
+            self.continued = partial.offset > 0
+            try:
+                self._complete(partial, advance)
+                partial.commit()
+                return
+            except ContentError:
+                if last or not self.continued:
+                    raise
+                self._restart(partial, advance)
 
     def _complete(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
         idle = drops = 0
@@ -112,6 +132,7 @@ class Transfer:
                 self._attempt(partial, advance)
             except RegistryError as error:
                 drops += 1
+                self.continued = True
                 idle = 0 if partial.offset > before else idle + 1
                 spent = idle >= self._limits.attempts or drops > self._limits.drops
                 if not error.retryable or spent:
@@ -130,10 +151,8 @@ class Transfer:
                     response.close()
                     response = self._request(partial, {})
             self._check_head(response, partial)
-            self._response = response
             self._copy(response, partial, advance)
         finally:
-            self._response = None
             release(response)
 
     def _request(self, partial: PartialBlob, headers: dict[str, str]) -> requests.Response:
@@ -166,29 +185,35 @@ class Transfer:
     ) -> None:
         """Append the body. Raises: RegistryError when it ends too early or stalls.
 
-        Reads are short on slow connections, so that a stall is told from patience.
+        What arrived before a failure is kept: it was paid for.
         """
-        view = memoryview(self._buffer)
-        readinto, errors = body(response).readinto, body_errors()
-        length, clock = SLOW_READ, time.monotonic
+        view, read = memoryview(self._buffer), reader(response)
+        pace = Pace(self._limits)
+        filled = 0
         try:
-            while True:
-                self._waiting_since = started = clock()
-                count = readinto(view[:length])
-                self._waiting_since = float("inf")
-                if not count:
-                    break
-                partial.write(view[:count])
-                advance(count)
-                self.moved += count
-                if self._stop.is_set():
-                    raise Cancelled
-                quick = clock() - started < QUICK
-                length = min(length * 4, len(view)) if quick else SLOW_READ
-        except errors:
+            while count := read(view[filled:]):
+                filled += count
+                if pace.is_stalled(count):
+                    raise TimeoutError
+                if filled >= BATCH or pace.is_due():
+                    self._append(partial, view[:filled], advance)
+                    filled = 0
+        except body_errors():
+            self._append(partial, view[:filled], advance)
             raise self._broken(partial) from None
+        self._append(partial, view[:filled], advance)
         if partial.offset < partial.descriptor.size:
             raise self._broken(partial)
+
+    def _append(
+        self, partial: PartialBlob, content: memoryview, advance: Callable[[int], None]
+    ) -> None:
+        if content:
+            partial.write(content)
+            advance(len(content))
+            self.moved += len(content)
+        if self._stop.is_set():
+            raise Cancelled
 
     def _restart(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
         advance(-partial.offset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,7 +10,7 @@ from typing import Self, TypeVar
 from ...errors import ContentError, RegistryError
 from ...oci.descriptor import Descriptor
 from ...oci.digest import Digest
-from ...oci.manifest import CONFIG_LIMIT
+from ...oci.manifest import CONFIG_LIMIT, parse_document
 from ...oci.reference import ImageReference
 from ...oci.registry_settings import Registry
 from ...progress import Progress
@@ -24,7 +23,6 @@ from ..registry.transfer import Cancelled, Transfer
 from .source import RawDocument
 
 T = TypeVar("T")
-WATCH = 0.5
 
 
 class RegistrySource:
@@ -58,8 +56,14 @@ class RegistrySource:
     def document(self, digest: Digest | None = None) -> RawDocument:
         expected = digest or self._reference.digest
         wanted = str(expected) if expected else self._reference.tag
-        raw, media_type, actual = self._first(lambda client: client.manifest(wanted, expected))
-        return RawDocument(raw=raw, media_type=media_type, digest=actual)
+
+        def ask(client: RegistryClient) -> RawDocument:
+            """What a mirror says has to make sense before it counts as an answer."""
+            raw, media_type, actual = client.manifest(wanted, expected)
+            parse_document(raw, media_type=media_type, subject=f"{client.endpoint}: {wanted}")
+            return RawDocument(raw=raw, media_type=media_type, digest=actual)
+
+        return self._first(ask)
 
     def small_blob(self, descriptor: Descriptor) -> bytes:
         limit = min(CONFIG_LIMIT, descriptor.size)
@@ -83,10 +87,7 @@ class RegistrySource:
             thread.start()
         try:
             for thread in threads:
-                while thread.is_alive():
-                    thread.join(WATCH)
-                    for worker in crew:
-                        worker.watch(time.monotonic())
+                thread.join()
         finally:
             stop.set()
         for worker in crew:
@@ -136,7 +137,6 @@ class Worker:
         self._waiting = waiting
         self._store = store
         self._progress = progress
-        self._transfer: Transfer | None = None
         self.failure: BaseException | None = None
         self.moved = 0
 
@@ -154,11 +154,6 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self.failure = error
             stop.set()
-
-    def watch(self, now: float) -> None:
-        transfer = self._transfer
-        if transfer is not None:
-            transfer.interrupt_stalled(now)
 
     def _fetch(self, descriptor: Descriptor, buffer: bytearray, stop: threading.Event) -> None:
         item = self._progress.start("blob", descriptor.digest.short, descriptor.size)
@@ -182,7 +177,7 @@ class Worker:
         advance: Callable[[int], None],
     ) -> None:
         for number, client in enumerate(self._clients):
-            transfer = self._transfer = Transfer(client, buffer=buffer, stop=stop)
+            transfer = Transfer(client, buffer=buffer, stop=stop)
             try:
                 transfer.run(partial, advance)
                 return
@@ -192,4 +187,3 @@ class Worker:
                 self._progress.note(f"mirror {error.subject}: {error.message}; trying the next")
             finally:
                 self.moved += transfer.moved
-                self._transfer = None

@@ -14,6 +14,7 @@ from ...oci.reference import ImageReference
 from ...oci.registry_settings import Registry
 from ...progress import Progress
 from ..blob_store import BlobStore
+from ..registry.limits import Limits
 
 if TYPE_CHECKING:
     from .local import LocalSource
@@ -65,6 +66,7 @@ def open_source(
     offline: bool = False,
     progress: Progress,
     environ: Mapping[str, str],
+    limits: Limits | None = None,
 ) -> ImageSource:
     """Open the transport of a reference; the caller closes it.
 
@@ -77,7 +79,13 @@ def open_source(
             )
         from .docker import RegistrySource
 
-        return RegistrySource(reference, registries=registries, progress=progress, environ=environ)
+        return RegistrySource(
+            reference,
+            registries=registries,
+            progress=progress,
+            environ=environ,
+            limits=limits,
+        )
     if reference.transport == "builtin":
         from .builtin import BuiltinSource
 
