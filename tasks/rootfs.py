@@ -9,7 +9,6 @@ Spec: image-spec 1.1 layer.md and config.md, "rootfs".
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from typing import Any
 from .errors import ContentError
 from .oci.digest import Digest
 from .progress import Progress, Silent
-from .store.layers import build
-from .store.layers.remove import remove_here
+from .store.layers import build, builder
 from .store.layers.source import LayerSource, UnpackLimits
 
 __all__ = ["LayerSource", "UnpackLimits", "build_rootfs", "remove_tree", "rootfs_key"]
@@ -70,17 +68,17 @@ def build_rootfs(
     """
     if len(layers) >= 1 << 16:
         raise ContentError(f"an image of {len(layers)} layers", subject=str(destination))
-    return build.run(
+    return builder.build_here_or_there(
         build.Build(
             layers=layers,
-            layers_dir=layers_dir,
-            destination=destination,
-            entries=entries,
-            unrepresented=unrepresented,
-            tmp=tmp,
+            layers_dir=layers_dir.absolute(),
+            destination=destination.absolute(),
+            entries=entries.absolute(),
+            unrepresented=unrepresented.absolute(),
+            tmp=tmp.absolute(),
             limits=limits,
             implied_mtime=implied_mtime * 1_000_000_000,
-            single=os.geteuid() != 0,
+            owners=build.ROOT,
         ),
         progress or Silent(),
     )
@@ -91,4 +89,4 @@ def remove_tree(path: Path) -> None:
 
     A path that is not there is fine. Raises: StoreError where something is mounted in it.
     """
-    remove_here(path)
+    builder.remove_tree(path)

@@ -7,23 +7,33 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...errors import LimitExceeded
 from ...progress import Progress
 from . import index, staging, unpack
+from .crew import Alone, Crew, Forked
 from .materialise import AlteredLayer, Linker, no_room, write_entries
 from .merge import Tree, identity
 from .source import LayerSource, UnpackLimits
 
+ROOT = "root"
 ATTEMPTS = 5
+WORKERS = 2
+WORTH_A_WORKER = 4 << 20
+"""Packed bytes below which a layer is not worth the start of a process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """Everything that one build needs. ``single`` is for a user who cannot give files away."""
+    """Everything that one build needs.
+
+    ``owners`` says how owners stand on the disk: ``root``, ``mapped`` with the ids, or ``single``
+    for a user who cannot give files away. ``forks`` lets this process have workers; it must have
+    no threads then.
+    """
 
     layers: Sequence[LayerSource]
     layers_dir: Path
@@ -33,7 +43,35 @@ class Build:
     tmp: Path
     limits: UnpackLimits
     implied_mtime: int
-    single: bool
+    owners: str
+    forks: bool = False
+
+    @property
+    def single(self) -> bool:
+        return self.owners == unpack.SINGLE
+
+    def to_json(self) -> dict[str, Any]:
+        paths = ("layers_dir", "destination", "entries", "unrepresented", "tmp")
+        return {
+            **{name: str(getattr(self, name)) for name in paths},
+            "layers": [source.to_json() for source in self.layers],
+            "limits": asdict(self.limits),
+            "implied_mtime": self.implied_mtime,
+            "owners": self.owners,
+            "forks": self.forks,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Build:
+        paths = ("layers_dir", "destination", "entries", "unrepresented", "tmp")
+        return cls(
+            **{name: Path(value[name]) for name in paths},
+            layers=[LayerSource.from_json(source) for source in value["layers"]],
+            limits=UnpackLimits(**value["limits"]),
+            implied_mtime=value["implied_mtime"],
+            owners=value["owners"],
+            forks=value["forks"],
+        )
 
     def layer_path(self, source: LayerSource) -> Path:
         return self.layers_dir / source.diff_id.algorithm / source.diff_id.encoded
@@ -83,7 +121,7 @@ def load_facts(build: Build, source: LayerSource) -> dict[str, Any] | None:
         facts: Any = json.loads((build.layer_path(source) / unpack.LAYER_FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    usable = isinstance(facts, dict) and unpack.is_current(facts, source, single=build.single)
+    usable = isinstance(facts, dict) and unpack.is_current(facts, source, owners=build.owners)
     return facts if usable else None
 
 
@@ -101,38 +139,109 @@ def _retire(build: Build, work: Path, source: LayerSource) -> None:
 
 
 def unpack_missing(build: Build, work: Path, progress: Progress) -> set[int]:
-    """Unpack each layer that nobody has unpacked yet; the positions of those done here."""
-    done = set()
-    for position, source in enumerate(build.layers):
-        if load_facts(build, source) is not None:
-            continue
-        with staging.locked(build.guard(source), fcntl.LOCK_EX):
-            if load_facts(build, source) is not None:
-                continue
-            _retire(build, work, source)
-            _unpack(build, work, source, progress)
-            done.add(position)
-    return done
+    """Unpack each layer that nobody has unpacked yet; the positions of those done here.
 
-
-def _unpack(build: Build, work: Path, source: LayerSource, progress: Progress) -> None:
-    directory = work / f"layer-{source.diff_id.short}-{len(os.listdir(work))}"
-    directory.mkdir(0o700)
-    item = progress.start("layer", str(source.descriptor.digest), source.descriptor.size)
-    outcome = "failed"
+    The longest first. A layer that another process is at is left to it, and waited for only
+    when there is nothing else to do: whoever waits holds no other layer's lock.
+    """
+    missing = [
+        position
+        for position, source in enumerate(build.layers)
+        if load_facts(build, source) is None
+    ]
+    if not missing:
+        return set()
+    missing.sort(key=lambda position: -build.layers[position].descriptor.size)
+    crew = _crew(build, work, progress, missing)
     try:
+        return Unpacking(build, work, crew, missing).run()
+    finally:
+        crew.close()
+
+
+def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> Crew:
+    def start(position: int) -> int:
+        descriptor = build.layers[position].descriptor
+        return progress.start("layer", str(descriptor.digest), descriptor.size)
+
+    def do(position: int, advance: Callable[[int], None], note: Callable[[str], None]) -> None:
+        directory = work / f"layer-{position}"
+        directory.mkdir(0o700)
         unpack.unpack_layer(
-            source,
+            build.layers[position],
             directory,
             limits=build.limits,
-            single=build.single,
-            advance=lambda count: progress.advance(item, count),
-            note=progress.note,
+            owners=build.owners,
+            ahead=build.forks,
+            advance=advance,
+            note=note,
         )
-        os.rename(directory, build.layer_path(source))
-        outcome = "done"
-    finally:
-        progress.finish(item, outcome)
+
+    worth = sum(build.layers[x].descriptor.size > WORTH_A_WORKER for x in missing)
+    if build.forks and worth > 1:
+        return Forked(do, progress, start, count=min(worth, WORKERS, os.cpu_count() or 1))
+    return Alone(do, progress, start)
+
+
+class Unpacking:
+    """Layers on their way from ``missing`` through a crew to their names."""
+
+    def __init__(self, build: Build, work: Path, crew: Crew, missing: list[int]) -> None:
+        self._build = build
+        self._work = work
+        self._crew = crew
+        self._missing = missing
+        self._guards: dict[int, ExitStack] = {}
+        self._done: set[int] = set()
+
+    def run(self) -> set[int]:
+        try:
+            while self._missing or self._guards:
+                while self._crew.room and self._give():
+                    pass
+                if self._guards:
+                    self._take(*self._crew.wait())
+                elif self._missing:
+                    with staging.locked(self._guard(self._missing[0]), fcntl.LOCK_EX):
+                        pass
+        finally:
+            for guard in self._guards.values():
+                guard.close()
+        return self._done
+
+    def _guard(self, position: int) -> Path:
+        return self._build.guard(self._build.layers[position])
+
+    def _give(self) -> bool:
+        """Start the first layer that nobody is at; whether there was one."""
+        for position in self._missing:
+            guard = ExitStack()
+            try:
+                guard.enter_context(
+                    staging.locked(self._guard(position), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                )
+            except BlockingIOError:
+                continue
+            self._missing.remove(position)
+            source = self._build.layers[position]
+            if load_facts(self._build, source) is not None:
+                guard.close()
+                return True
+            self._guards[position] = guard
+            _retire(self._build, self._work, source)
+            self._crew.give(position)
+            return True
+        return False
+
+    def _take(self, position: int, failure: Exception | None) -> None:
+        with self._guards.pop(position):
+            if failure is not None:
+                raise failure
+            os.rename(
+                self._work / f"layer-{position}",
+                self._build.layer_path(self._build.layers[position]),
+            )
+            self._done.add(position)
 
 
 def _assemble(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from ...errors import DigestMismatch, LimitExceeded, SizeMismatch
 from ...oci.digest import new_hash
@@ -61,7 +61,7 @@ class LayerStream:
             return found
         return self._read_file(size)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Generator[bytes, None, None]:
         """The uncompressed stream. Raises: ContentError and its kinds, LimitExceeded."""
         self._head = self._read_file(1 << 16)
         compression = compression_of(self._head, subject=self.subject)

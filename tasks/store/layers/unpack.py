@@ -14,6 +14,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ...errors import DoitOciError, LayerError, LimitExceeded, UnsafeEntry
 from ...oci import entry
 from ...oci.whiteout import AUFS_PREFIX, OPAQUE, is_whiteout, parse_whiteout
 from . import index
+from .ahead import read_ahead
 from .pool import Metadata, Pool, Unrepresented
 from .source import LayerSource, UnpackLimits
 from .stream import LayerStream
@@ -30,6 +32,7 @@ LAYER_FILE = "layer.json"
 INDEX_FILE = "index"
 UNREPRESENTED_FILE = "unrepresented"
 POOL = "pool"
+SINGLE = "single"
 
 MOST_ID = (1 << 32) - 2
 """The largest user or group; one more means "leave it as it is" to chown."""
@@ -198,11 +201,14 @@ def unpack_layer(
     directory: Path,
     *,
     limits: UnpackLimits,
-    single: bool,
+    owners: str,
+    ahead: bool,
     advance: Callable[[int], None],
     note: Callable[[str], None],
 ) -> dict[str, Any]:
     """Fill ``directory`` (new and empty) from a layer's blob, and return what layer.json holds.
+
+    ``ahead`` lets a thread inflate and hash while this one writes.
 
     Raises: ContentError, LayerError, OSError.
     """
@@ -216,12 +222,16 @@ def unpack_layer(
             open(directory / INDEX_FILE, "xb", buffering=1 << 16) as index_file,
             open(directory / UNREPRESENTED_FILE, "xb") as unrepresented,
         ):
-            metadata = Metadata(single=single, unrepresented=Unrepresented(unrepresented).add)
+            metadata = Metadata(
+                single=owners == SINGLE, unrepresented=Unrepresented(unrepresented).add
+            )
             writer = index.Writer(index_file)
             layer = LayerWriter(
                 Pool(pool, str(pool_path), metadata), writer, limits, subject=stream.subject
             )
-            _take_members(stream, layer, limits)
+            pieces = stream.pieces()
+            with closing(read_ahead(pieces) if ahead else pieces) as found:
+                _take_members(found, layer, limits, subject=stream.subject)
     finally:
         os.close(pool)
         os.close(blob)
@@ -231,30 +241,30 @@ def unpack_layer(
         "entries": writer.count,
         "whiteouts": layer.whiteouts,
         "bytes": layer.bytes,
-        "single": single,
-        "owner": os.geteuid(),
+        "owners": owners,
     }
     (directory / LAYER_FILE).write_text(json.dumps(facts, sort_keys=True) + "\n")
     return facts
 
 
-def _take_members(stream: LayerStream, layer: LayerWriter, limits: UnpackLimits) -> None:
-    reader = TarReader(stream.pieces(), header_bytes=limits.header_bytes, subject=stream.subject)
+def _take_members(
+    pieces: Iterator[bytes], layer: LayerWriter, limits: UnpackLimits, *, subject: str
+) -> None:
+    reader = TarReader(pieces, header_bytes=limits.header_bytes, subject=subject)
     members: Iterator[Member] = iter(reader)
     try:
         for member in members:
             layer.add(member, reader)
     except DoitOciError as error:
-        if not error.subject.startswith(stream.subject):
-            error.subject = f"{stream.subject}: {error.subject}".rstrip(": ")
+        if not error.subject.startswith(subject):
+            error.subject = f"{subject}: {error.subject}".rstrip(": ")
         raise
 
 
-def is_current(facts: dict[str, Any], source: LayerSource, *, single: bool) -> bool:
+def is_current(facts: dict[str, Any], source: LayerSource, *, owners: str) -> bool:
     """Whether an unpacked layer was made by this version, for this kind of user."""
     return (
         facts.get("format") == index.FORMAT
         and facts.get("diff_id") == str(source.diff_id)
-        and facts.get("single") == single
-        and facts.get("owner") == os.geteuid()
+        and facts.get("owners") == owners
     )

@@ -1,0 +1,73 @@
+"""Where a build runs: in this process where that is quick, or in one of its own.
+
+Root with little to unpack builds here. Root with much, and every ordinary user with subordinate
+ids, builds in a child: it has no threads, so it may fork workers and enter a user namespace.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import StoreError
+from ...progress import Progress, Silent
+from . import build as build_module
+from . import remote, unpack
+from .build import Build
+from .materialise import no_room
+from .remove import remove_here
+
+WORTH_A_PROCESS = 8 << 20
+"""Packed bytes to unpack that are worth the start of an interpreter."""
+
+
+def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
+    """Build a rootfs as this user can. Raises: DoitOciError and its kinds."""
+    id_map = remote.find_mapping()
+    if os.geteuid() != 0 and id_map is None:
+        return build_module.run(replace(build, owners=unpack.SINGLE), progress)
+    if id_map is not None:
+        mapped = replace(build, owners=remote.describe(id_map), forks=True)
+        try:
+            return _call({"do": "build", "mapped": True, **mapped.to_json()}, build, progress)
+        except PermissionError as error:
+            progress.note(f"no user namespace ({error.strerror}): owners are recorded, not set")
+            return build_module.run(replace(build, owners=unpack.SINGLE), progress)
+    packed = sum(
+        source.descriptor.size
+        for source in build.layers
+        if build_module.load_facts(build, source) is None
+    )
+    if packed < WORTH_A_PROCESS:
+        return build_module.run(build, progress)
+    there = replace(build, forks=True)
+    return _call({"do": "build", "mapped": False, **there.to_json()}, build, progress)
+
+
+def _call(request: dict[str, Any], build: Build, progress: Progress) -> dict[str, str]:
+    try:
+        found: dict[str, str] = remote.call(request, progress)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise no_room(error, build.destination) from error
+    return found
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree that a build made, mapped owners included. Raises: StoreError."""
+    try:
+        try:
+            remove_here(path)
+        except PermissionError:
+            if remote.find_mapping() is None:
+                raise
+            remote.call({"do": "remove", "mapped": True, "path": str(path.absolute())}, Silent())
+    except OSError as error:
+        raise StoreError(
+            f"cannot be removed: {error.strerror or error}",
+            subject=str(error.filename or path),
+            hint="it may belong to another user; remove it as that user or as root",
+        ) from error
