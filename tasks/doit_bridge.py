@@ -56,7 +56,7 @@ class Act:
             self.work()
             outcome = "done"
         except DoitOciError as error:
-            return TaskFailed(str(error))
+            return Failed(error)
         except SystemExit:
             outcome = "done"
             raise
@@ -70,6 +70,14 @@ class Act:
         except (DoitOciError, OSError):
             # The work itself is about to meet this, and says it as its failure.
             return ""
+
+
+class Failed(TaskFailed):  # type: ignore[misc]
+    """A failure that remembers what exit status its cause means."""
+
+    def __init__(self, error: DoitOciError) -> None:
+        super().__init__(str(error))
+        self.exit_status = error.exit_status
 
 
 class UpToDate:
@@ -123,11 +131,14 @@ class Reporter(ZeroReporter):  # type: ignore[misc]
         super().__init__(outstream, options)
         self.events = Events([Console(sys.stderr)])
         self.unexpected = False
+        self.exit_status = 1
 
     def skip_uptodate(self, task: Task) -> None:
         self.events.hit(task.name, (task.meta or {}).get("bytes", 0))
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
+        if isinstance(fail, Failed):
+            self.exit_status = max(self.exit_status, fail.exit_status)
         if fail.traceback and not isinstance(fail, TaskFailed):
             self.unexpected = True
             self.events.error(task.name, f"this is a bug in doit-oci\n{fail.get_msg()}", bug=True)
@@ -242,7 +253,7 @@ class Run(Ours, StockRun):  # type: ignore[misc]
             reporter.events = self.loader.events
             rest["reporter"] = reporter
             status = self._run(outfile, **rest)
-            return 1 if status == BUG and not reporter.unexpected else status
+            return status if status == 0 or reporter.unexpected else reporter.exit_status
         return self._run(outfile, **rest)
 
     def _run(self, outfile: Any, **rest: Any) -> int:

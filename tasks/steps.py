@@ -19,6 +19,7 @@ from . import config_json as config_step
 from . import layout as layout_step
 from . import rootfs as rootfs_step
 from . import warm
+from .caching import Caching
 from .errors import StoreError
 from .locking import Locking
 from .oci.canonical_json import canonical
@@ -38,6 +39,7 @@ class Steps:
         self.plan = plan
         self.space = plan.workspace
         self.locking = Locking(plan)
+        self.caching = Caching(plan, self.locking)
 
     def has_blob(self, descriptor: Descriptor) -> Callable[[], bool]:
         path = self.space.blob(descriptor.digest)
@@ -50,18 +52,21 @@ class Steps:
 
         return check
 
+    def missing(self, image: str) -> list[Descriptor]:
+        """The blobs that the store lacks of an image."""
+        return [each for each in self.locking.image_blobs(image) if not self.has_blob(each)()]
+
     def fetch(self, name: str) -> Callable[[], Facts]:
         """Fetch whatever a bundle's image still lacks in the store."""
 
         def work() -> Facts:
             image = self.plan.bundle(name).image
-            missing = [
-                each for each in self.locking.image_blobs(image) if not self.has_blob(each)()
-            ]
+            if self.missing(image):
+                self.caching.try_pull(name)
             return blob_step.fetch_blobs(
                 image=image,
                 reference=self.locking.reference(image),
-                descriptors=missing,
+                descriptors=self.missing(image),
                 blobs=self.space.blobs,
                 tmp=self.space.tmp,
                 registries=self.locking.registries(),
@@ -211,9 +216,36 @@ class Steps:
             digest = bundle_step.bundle_digest(entries=entries, config_json=config)
             step = self.bundle(name)
             self.locking.lock_bundle(name, platform, step.key(), digest)
+            self._write_provenance(name, digest)
+            self.caching.try_push(name)
             return {"digest": digest}
 
         return self._step("bundle", name, parts, stands, work)
+
+    def _write_provenance(self, name: str, digest: str) -> None:
+        from .provenance import write_provenance
+
+        bundle = self.plan.bundle(name)
+        image = self.plan.locked_image(bundle.image)
+        assert image is not None, "a finished bundle's image is in the lock"
+        done = {step.step: step.recorded() or {} for step in self.chain(name)[:-1]}
+        destination = self.space.provenance(name)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        write_provenance(
+            destination=destination,
+            bundle=name,
+            digest=digest,
+            platform=str(self.plan.platform(bundle)),
+            image=image,
+            parameters=config_step.kept_overrides(bundle),
+            steps={
+                step: {"key": found["key"], "epoch": found["parts"]["epoch"]}
+                for step, found in done.items()
+                if found
+            },
+            entries=self.space.entries(name),
+            config_json=self.space.config_json(name),
+        )
 
     def run(self, name: str) -> Callable[[], None]:
         """Run a bundle; a status other than 0 ends doit with it."""
@@ -316,10 +348,7 @@ class Steps:
     def build(self, name: str) -> Facts:
         """Do whatever a bundle lacks, in this process, and return the last step's facts."""
         self.locking.resolve([self.plan.bundle(name).image])
-        if any(
-            not self.has_blob(each)()
-            for each in self.locking.image_blobs(self.plan.bundle(name).image)
-        ):
+        if self.missing(self.plan.bundle(name).image):
             self.fetch(name)()
         facts: Facts = {}
         for step in self.chain(name):

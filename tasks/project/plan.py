@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UnknownTarget
@@ -50,7 +51,7 @@ class Options:
     words: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Plan:
     """The declaration, the lock and where things lie; ``lock`` grows while images are resolved."""
 
@@ -71,12 +72,17 @@ class Plan:
 
     def platforms(self, image: str) -> tuple[Platform, ...]:
         """Every platform that is wanted of an image: its own list and its bundles' platforms."""
-        wanted = [parse_platform(text) for text in self.images.images[image].platforms or ()]
+        own = [parse_platform(text) for text in self.images.image(image).platforms]
+        return tuple(dict.fromkeys([*own, *self._wanted.get(image, ())]))
+
+    @cached_property
+    def _wanted(self) -> Mapping[str, list[Platform]]:
+        """The platforms of bundles by image: one walk, however many images are asked for."""
+        found: dict[str, list[Platform]] = {}
         for name in self.bundle_names():
             bundle = self.images.bundle(name)
-            if bundle.image == image:
-                wanted.append(self.platform(bundle))
-        return tuple(dict.fromkeys(wanted))
+            found.setdefault(bundle.image, []).append(self.platform(bundle))
+        return found
 
     def bundle_names(self) -> tuple[str, ...]:
         """Declared bundles, then the images that are bundles of their own name."""

@@ -1,0 +1,139 @@
+"""The remote cache as the plan declares it: asked before an image's own place, told when allowed.
+
+The key is that of a bundle in the lock, so that nothing need be built to ask. Whatever goes wrong
+with a cache costs a warning and a build.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .errors import DeclarationError, DoitOciError
+from .project.plan import Plan, blobs_of
+
+if TYPE_CHECKING:
+    from .locking import Locking
+    from .remote_cache import Moved
+    from .store.remote.cache import RemoteCache
+
+
+class Caching:
+    """Push and pull of single bundles."""
+
+    def __init__(self, plan: Plan, locking: Locking) -> None:
+        self.plan = plan
+        self.locking = locking
+
+    @property
+    def remote(self) -> str:
+        """The declared address, or nothing."""
+        return str(self.plan.images.cache.get("remote") or "")
+
+    @property
+    def may_push(self) -> bool:
+        return bool(self.remote and self.plan.images.cache.get("push") and not self._offline)
+
+    @property
+    def _offline(self) -> bool:
+        """A cache in a directory is no network."""
+        return self.plan.options.offline and not self.remote.startswith("file:")
+
+    @contextmanager
+    def _open(self) -> Iterator[RemoteCache]:
+        from .store.remote.cache import open_cache
+
+        if not self.remote:
+            raise DeclarationError(
+                "no remote cache is declared",
+                subject=self.plan.workspace.declaration.name,
+                hint='say [cache] remote = "oci://registry/repository", or "file:///path"',
+            )
+        cache = open_cache(
+            self.remote,
+            registries=self.locking.registries(),
+            environ=os.environ,
+            progress=self.plan.progress,
+        )
+        try:
+            yield cache
+        finally:
+            cache.close()
+
+    def key(self, name: str) -> str | None:
+        """The key of a bundle that has been built somewhere before."""
+        bundle = self.plan.bundle(name)
+        found = self.plan.lock.bundle(name, str(self.plan.platform(bundle)))
+        return found[0] if found else None
+
+    def pull(self, name: str) -> Moved | None:
+        """Fetch a bundle's blobs from the cache; None where it is no help. Raises: StoreError."""
+        from .remote_cache import pull
+
+        key = self.key(name)
+        if key is None or self._offline:
+            return None
+        verify_key = self.plan.images.cache.get("verify_key")
+        keys = [verify_key] if isinstance(verify_key, str) else list(verify_key or ())
+        with self._open() as cache:
+            return pull(
+                cache=cache,
+                key=key,
+                descriptors=blobs_of(self.plan.required(self.plan.bundle(name))),
+                blobs=self.plan.workspace.blobs,
+                tmp=self.plan.workspace.tmp,
+                public_keys=[self.plan.workspace.project / path for path in keys],
+                may_write=self.may_push,
+                progress=self.plan.progress,
+            )
+
+    def push(self, name: str) -> Moved:
+        """Put a finished bundle into the cache. Raises: DeclarationError, RegistryError."""
+        from .remote_cache import push
+
+        key = self.key(name)
+        if key is None:
+            raise DeclarationError(
+                "has no key in the lock", subject=name, hint=f"run `doit bundle:{name}` first"
+            )
+        signing_key = self.plan.images.cache.get("signing_key")
+        with self._open() as cache:
+            return push(
+                cache=cache,
+                key=key,
+                descriptors=blobs_of(self.plan.required(self.plan.bundle(name))),
+                blobs=self.plan.workspace.blobs,
+                tmp=self.plan.workspace.tmp,
+                entries=self.plan.workspace.entries(name),
+                config_json=self.plan.workspace.config_json(name),
+                private_key=self.plan.workspace.project / signing_key if signing_key else None,
+                progress=self.plan.progress,
+            )
+
+    def try_pull(self, name: str) -> None:
+        """As a build does it: a cache that is declared is asked, and never fails the build."""
+        if not self.remote:
+            return
+        try:
+            self.pull(name)
+        except DeclarationError:
+            raise
+        except DoitOciError as error:
+            self._say(error)
+
+    def try_push(self, name: str) -> None:
+        """As a build does it, where the declaration says ``push = true``."""
+        if not self.may_push:
+            return
+        try:
+            self.push(name)
+        except DeclarationError:
+            raise
+        except DoitOciError as error:
+            self._say(error)
+
+    def _say(self, error: DoitOciError) -> None:
+        text = f"{error.subject}: {error.message}"
+        self.plan.progress.note(f"{text}; going on without the remote cache")

@@ -1,0 +1,129 @@
+"""Commands that take bundles elsewhere: export, import, reproduce."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..doit_bridge import PACKAGE, ProjectCommand
+from ..errors import DeclarationError, StoreError
+from ..steps import Steps
+
+
+class Export(ProjectCommand):
+    """``export BUNDLE PATH``"""
+
+    doc_purpose = (
+        "write a bundle as a directory, .tar, .tar.gz or .tar.zst, the same bytes each time"
+    )
+    doc_usage = "BUNDLE PATH"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..export import export_bundle
+
+        if len(names) != 2:
+            raise DeclarationError("expected a bundle and a path", subject="export")
+        plan = self.plan
+        name = plan.bundle(names[0]).name
+        Steps(plan).build(name)
+        facts = export_bundle(
+            bundle=plan.workspace.bundle(name),
+            entries=plan.workspace.entries(name),
+            destination=Path(names[1]).absolute(),
+            name=name,
+            source_date_epoch=source_date_epoch(),
+            progress=plan.progress,
+        )
+        sys.stderr.write(f"{names[1]}: {facts['digest']}\n")
+        return 0
+
+
+def source_date_epoch() -> int:
+    """SOURCE_DATE_EPOCH in seconds, 0 without one. Raises: DeclarationError."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
+    if not (text.isascii() and text.isdigit()):
+        raise DeclarationError("is no number of seconds", subject=f"SOURCE_DATE_EPOCH={text}")
+    return int(text)
+
+
+class Import(ProjectCommand):
+    """``import PATH [--name NAME]``"""
+
+    name = "import"
+    doc_purpose = "take an exported bundle in, verified entry by entry"
+    doc_usage = "PATH [--name NAME]"
+    cmd_options = (
+        {
+            "name": "name",
+            "long": "name",
+            "type": str,
+            "default": "",
+            "help": "the bundle's name here (default: the one it was exported under)",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..import_bundle import import_bundle, imported_name
+
+        if len(names) != 1:
+            raise DeclarationError("expected one path", subject="import")
+        source = Path(names[0]).absolute()
+        space = self.plan.workspace
+        name = given["name"] or imported_name(source)
+        if not name or "/" in name or name.startswith("."):
+            raise DeclarationError("is no name for a bundle; choose one with --name", subject=name)
+        if space.bundle(name).exists():
+            raise StoreError(
+                "a bundle of that name is there already",
+                subject=name,
+                hint=f"`clean {name}` removes it, --name takes another name",
+            )
+        digest = import_bundle(
+            source=source,
+            destination=space.bundle(name),
+            entries=space.entries(name),
+            unrepresented=space.unrepresented(name),
+            progress=self.plan.progress,
+        )
+        sys.stderr.write(f"{name}: {digest}\n")
+        return 0
+
+
+class Reproduce(ProjectCommand):
+    """``reproduce BUNDLE``"""
+
+    doc_purpose = "build a bundle twice in different surroundings and compare the digests"
+    doc_usage = "BUNDLE"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..config_json import watched_files
+        from ..reproduce import reproduce
+
+        if len(names) != 1:
+            raise DeclarationError("expected one bundle", subject="reproduce")
+        plan = self.plan
+        bundle = plan.bundle(names[0])
+        steps = Steps(plan)
+        steps.build(bundle.name)
+        space = plan.workspace
+        files = {path.name: path.read_bytes() for path in (space.declaration, space.lock)}
+        for name in watched_files(bundle):
+            files[name] = (space.project / name).read_bytes()
+        program = f"import sys; from {PACKAGE}.cli import main; sys.exit(main())"
+        blobs = steps.locking.image_blobs(bundle.image)
+        digest = reproduce(
+            bundle=bundle.name,
+            command=[sys.executable, "-c", program, f"bundle:{bundle.name}", "--offline"],
+            files=files,
+            blobs=[space.blob(descriptor.digest) for descriptor in blobs],
+            blobs_root=space.blobs,
+            environ={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            },
+            progress=plan.progress,
+        )
+        sys.stdout.write(f"{digest}\n")
+        return 0

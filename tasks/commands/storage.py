@@ -1,0 +1,138 @@
+"""Commands about space: gc and cache."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from ..doit_bridge import ProjectCommand
+from ..errors import DeclarationError
+from ..gc import Reachable, collect
+from ..project.lock import load_lock
+from ..project.plan import Plan
+from ..steps import Steps
+from .state import chosen
+
+
+def reachable(plan: Plan) -> Reachable:
+    """What the lock, as it stands on disk now, and the declaration name."""
+    lock = load_lock(plan.workspace.lock)
+    blobs, diff_ids = set(), set()
+    for name in lock.images:
+        image = lock.image(name)
+        assert image is not None
+        if image.index is not None:
+            blobs.add(image.index)
+        for platform in image.platforms.values():
+            blobs |= {platform.manifest.digest, platform.config.digest}
+            blobs |= {layer.descriptor.digest for layer in platform.layers}
+            diff_ids |= {layer.diff_id for layer in platform.layers}
+    return Reachable(
+        images=frozenset(lock.images) | frozenset(plan.images.images),
+        bundles=frozenset(lock.bundles) | frozenset(plan.bundle_names()),
+        blobs=frozenset(blobs),
+        diff_ids=frozenset(diff_ids),
+    )
+
+
+class Gc(ProjectCommand):
+    """``gc [--dry-run] [--max-age DAYS] [--max-size SIZE]``"""
+
+    doc_purpose = "free space: whatever no lock references"
+    doc_usage = "[--dry-run] [--max-age DAYS] [--max-size SIZE]"
+    cmd_options = (
+        {
+            "name": "dry_run",
+            "short": "n",
+            "long": "dry-run",
+            "type": bool,
+            "default": False,
+            "help": "only say what would go",
+        },
+        {
+            "name": "max_age",
+            "long": "max-age",
+            "type": float,
+            "default": -1.0,
+            "help": "only what was not used for so many days",
+        },
+        {
+            "name": "max_size",
+            "long": "max-size",
+            "type": str,
+            "default": "",
+            "help": "only until the state directory is no larger, like 10GB",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..project.quantity import parse_bytes
+
+        plan = self.plan
+        size = given["max_size"] or plan.images.cache.get("max_size")
+        largest = parse_bytes(size) if isinstance(size, str) else size
+        if size and largest is None:
+            raise DeclarationError("is no size; expected one like 10GB", subject=str(size))
+        found = collect(
+            workspace=plan.workspace,
+            reachable=lambda: reachable(plan),
+            now=time.time(),
+            max_age=given["max_age"] * 86_400 if given["max_age"] >= 0 else None,
+            max_size=largest,
+            dry_run=given["dry_run"],
+        )
+        if self.options.json:
+            rows = [{"path": r.path, "kind": r.kind, "freed": r.freed, "why": r.why} for r in found]
+            sys.stdout.write(json.dumps(rows) + "\n")
+            return 0
+        verb = "would free" if given["dry_run"] else "freed"
+        for removal in found:
+            sys.stderr.write(f"{verb} {removal.freed} bytes: {removal.path} ({removal.why})\n")
+        sys.stderr.write(f"{verb} {sum(r.freed for r in found)} bytes in all\n")
+        return 0
+
+
+class Cache(ProjectCommand):
+    """``cache push|pull [BUNDLE…]``, ``cache key``"""
+
+    doc_purpose = "move bundles to and from the remote cache, or print the key for a CI's own cache"
+    doc_usage = "push|pull [BUNDLE...] | key"
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        verb, *rest = names or [""]
+        if verb == "key":
+            return self._key(rest)
+        if verb not in ("push", "pull"):
+            raise DeclarationError("expected push, pull or key", subject=f"cache {verb}".strip())
+        steps = Steps(self.plan)
+        missed = 0
+        for name in chosen(self.plan, rest):
+            if verb == "push":
+                steps.build(name)
+                moved = steps.caching.push(name)
+            else:
+                steps.locking.resolve([self.plan.bundle(name).image])
+                moved = steps.caching.pull(name)
+            if moved is None:
+                missed += 1
+                sys.stderr.write(f"{name}: not in the remote cache\n")
+            else:
+                sys.stderr.write(f"{name}: {moved.blobs} blobs, {moved.bytes} bytes moved\n")
+        # A miss costs a build and nothing else.
+        return 0
+
+    def _key(self, rest: list[str]) -> int:
+        from ..cache_key import cache_key
+
+        if rest:
+            raise DeclarationError("takes no names", subject="cache key")
+        lock = self.plan.workspace.lock
+        found = cache_key(lock=lock.read_bytes() if lock.exists() else b"", host=self.plan.host)
+        if self.options.json:
+            value = {"key": found.key, "restore": list(found.restore)}
+            sys.stdout.write(json.dumps(value) + "\n")
+        else:
+            sys.stdout.write("\n".join([found.key, *found.restore]) + "\n")
+        return 0
