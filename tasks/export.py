@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .oci import entry as kinds
 from .progress import Progress, Silent
 from .store import bundle_archive as parts
 from .store.archive_stream import compressed, compression_of
 from .store.bundle_digest import bundle_digest
 from .store.final_name import new_directory, new_file
-from .store.recorded_entries import load_tree
+from .store.recorded_entries import load_tree, show
 from .store.tree_content import tree_content
 from .store.tree_writer import write_tree
 
@@ -70,7 +69,7 @@ def export_bundle(
             )
     progress.finish(item)
     for gap in lost:
-        progress.note(f"{destination.name}: this user or file system cannot hold {gap}")
+        progress.note(f"{destination.name}: not represented: {gap}")
     return {"digest": digest, "path": str(destination), "lost": str(len(lost))}
 
 
@@ -90,7 +89,7 @@ def export_directory(
             rootfs=partial / parts.ROOTFS,
             entries=load_tree(entries),
             content=lambda entry: tree_content(rootfs, entry),
-            lost=lambda entry, field: lost.append(f"{field} of /{kinds.text(entry.path)}"),
+            lost=lambda entry, what, why: lost.append(f"{what} of {show(entry.path)}: {why}"),
         )
         partial.chmod(0o755)
     return lost

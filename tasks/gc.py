@@ -22,6 +22,7 @@ from .errors import ContentError
 from .oci.digest import Digest
 from .store.disk_use import Freed, last_use, remove, size_on_disk
 from .store.guard import guard, guard_if_free
+from .store.layers import staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +85,8 @@ def collect(
     """
     removals: list[Removal] = []
     with contextlib.nullcontext() if dry_run else guard(workspace.guard("lock")):
+        if not dry_run:
+            staging.clean_stale(workspace.tmp)
         sweep = Sweep(workspace, now=now, max_age=max_age, max_size=max_size)
         for age, each in sweep.order(unreached(workspace, reachable())):
             why = sweep.reason(each, age)
@@ -113,6 +116,8 @@ def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]
                 if digest not in reachable.blobs:
                     yield Candidate(kind="blob", paths=(workspace.blob(digest),))
     for name in sorted(names_in(workspace.tmp)):
+        if name.startswith(staging.PREFIX):
+            continue
         path = workspace.tmp / name
         yield Candidate(kind="unfinished", paths=(path,), guards=(path,), unfinished=True)
 
@@ -136,17 +141,22 @@ def bundle_candidate(workspace: Workspace, name: str) -> Candidate:
 def unreached_layers(workspace: Workspace, diff_ids: frozenset[Digest]) -> Iterator[Candidate]:
     """Unpacked layers; one without its card is in the making, or was left so by a kill."""
     wanted = {str(digest) for digest in diff_ids}
-    for name in sorted(names_in(workspace.layers)):
-        path = workspace.layers / name
+    found = (
+        workspace.layers / algorithm / name
+        for algorithm in sorted(names_in(workspace.layers))
+        for name in sorted(names_in(workspace.layers / algorithm))
+    )
+    for path in found:
         if not path.is_dir():
             continue
+        guards = (path.with_name(f"{path.name}.lock"),)
         try:
             diff_id = json.loads((path / "layer.json").read_bytes())["diff_id"]
         except (OSError, ValueError, KeyError, TypeError):
-            yield Candidate(kind="unfinished", paths=(path,), guards=(path,), unfinished=True)
+            yield Candidate(kind="unfinished", paths=(path,), guards=guards, unfinished=True)
             continue
         if diff_id not in wanted:
-            yield Candidate(kind="layer", paths=(path,), guards=(path,))
+            yield Candidate(kind="layer", paths=(path,), guards=guards)
 
 
 def bundles_in_use(workspace: Workspace) -> set[str]:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from .errors import DigestMismatch, StoreError
 from .oci.canonical_json import canonical
+from .oci.entry import text
 from .progress import Progress, Silent
 from .store.archive_stream import open_archive
 from .store.bundle_archive import CONFIG, ENTRIES, ROOTFS
 from .store.bundle_digest import bundle_digest
 from .store.bundle_reader import ArchiveSource, BundleSource, Card, DirectorySource
 from .store.final_name import new_directory, said_of
-from .store.recorded_entries import show
 from .store.tree_writer import Lost, write_tree
 
 if TYPE_CHECKING:
@@ -43,16 +43,19 @@ def import_bundle(
 ) -> str:
     """Make the bundle directory ``destination``, write ``entries`` and return the bundle digest.
 
+    Where this is no root, owners are recorded as a build would do it.
+
     ``expected`` is the digest that the caller wants, for example from the lock; ``unrepresented``
     takes JSON lines of what this user or file system cannot hold. Raises: ContentError,
     DigestMismatch, UnsafeEntry; StoreError where the destination exists.
     """
     progress = progress or Silent()
     item = progress.start("step", f"import {source.name}")
-    gaps: list[bytes] = []
+    gaps: list[tuple[bytes, bytes]] = []
 
-    def lost(entry: Entry, field: str) -> None:
-        gaps.append(canonical({"path": show(entry.path), "field": field}) + b"\n")
+    def lost(entry: Entry, what: str, why: str) -> None:
+        line = canonical({"path": text(entry.path), "what": what, "why": why}) + b"\n"
+        gaps.append((entry.path, line))
 
     with ExitStack() as stack:
         found = open_source(source, stack)
@@ -64,7 +67,7 @@ def import_bundle(
         with said_of(destination):
             recorded.replace(prepared(entries))
             if unrepresented is not None:
-                prepared(unrepresented).write_bytes(b"".join(gaps))
+                prepared(unrepresented).write_bytes(b"".join(line for _, line in sorted(gaps)))
     progress.finish(item)
     return digest
 

@@ -8,7 +8,9 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
-from .final_name import remove_tree
+from ..errors import StoreError
+from .layers.mounts import mounted_on
+from .layers.remove import remove_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,6 +95,8 @@ def remove(path: Path, *, tmp: Path) -> bool:
         if not path.is_dir() or path.is_symlink():
             path.unlink()
             return True
+        if mounted_on(path) is not None:
+            return False
         tmp.mkdir(parents=True, exist_ok=True)
         away = tmp / f"gc-{os.getpid()}-{secrets.token_hex(6)}"
         path.rename(away)
@@ -100,5 +104,6 @@ def remove(path: Path, *, tmp: Path) -> bool:
         return True
     except OSError:
         return False
-    remove_tree(away)
+    with contextlib.suppress(OSError, StoreError):
+        remove_here(away)
     return True

@@ -72,7 +72,7 @@ def load_recorded(entries: Path, unrepresented: Path) -> Recorded:
         lines = []
     for line in lines:
         lost = json.loads(line)
-        found.lost.setdefault(os.fsencode(lost["path"]), {})[lost["what"]] = lost["why"]
+        found.lost.setdefault(kinds.raw(lost["path"]), {})[lost["what"]] = lost["why"]
     return found
 
 

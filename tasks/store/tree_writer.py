@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import StoreError
 from ..oci import entry as kinds
 from ..oci.entry import Entry
+from .layers.pool import ROOTLESS_XATTR, rootless_owner
 from .recorded_entries import show
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ CANNOT = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, e
 DEVICE_MODE = {kinds.CHARACTER: stat.S_IFCHR, kinds.BLOCK: stat.S_IFBLK}
 
 Content = Callable[[Entry], Iterable[bytes]]
-Lost = Callable[[Entry, str], None]
+Lost = Callable[[Entry, str, str], None]
 
 
 def write_tree(*, rootfs: Path, entries: Iterable[Entry], content: Content, lost: Lost) -> None:
-    """Fill ``rootfs``, an existing empty directory; ``lost`` hears (entry, field) of each gap.
+    """Fill ``rootfs``, an existing empty directory; ``lost`` hears of each gap: the
+    entry, what (owner, mode, mtime, device, hard_link, ``xattr NAME``) and why.
 
     Directory modes and times come last, deepest first, so that read-only directories are filled.
     Raises: StoreError, and whatever ``content`` raises.
@@ -86,7 +88,7 @@ def make_link(path: bytes, root: bytes, entry: Entry, lost: Lost) -> None:
     except OSError as problem:
         if problem.errno not in CANNOT | {errno.EMLINK}:
             raise
-        lost(entry, "hard_link")
+        lost(entry, "hard_link", reason(problem))
         if entry.type == kinds.SYMLINK:
             os.symlink(entry.target, path)
         elif entry.type == kinds.FILE:
@@ -103,39 +105,49 @@ def make_device(path: bytes, entry: Entry, lost: Lost) -> None:
     except OSError as problem:
         if problem.errno not in CANNOT:
             raise
-        lost(entry, "device")
+        lost(entry, "device", reason(problem))
         make_file(path, ())
 
 
 def set_metadata(path: bytes, entry: Entry, lost: Lost) -> None:
     """Owner first, because chown clears set-user-ID bits and capabilities; the time last."""
-    status = os.lstat(path)
-    if (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
-        attempt(
-            lambda: os.chown(path, entry.uid, entry.gid, follow_symlinks=False), entry, "uid", lost
-        )
+    set_owner(path, entry, lost)
     for name, value in entry.xattrs:
-        attempt(partial(set_xattr, path, name, value), entry, "xattrs", lost)
+        attempt(partial(set_xattr, path, name, value), entry, f"xattr {kinds.text(name)}", lost)
     if entry.type != kinds.SYMLINK:
         attempt(lambda: os.chmod(path, entry.mode), entry, "mode", lost)
-    attempt(
-        lambda: os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False),
-        entry,
-        "mtime",
-        lost,
-    )
+    times = (entry.mtime, entry.mtime)
+    attempt(lambda: os.utime(path, ns=times, follow_symlinks=False), entry, "mtime", lost)
+
+
+def set_owner(path: bytes, entry: Entry, lost: Lost) -> None:
+    """The owner itself, or, for an ordinary user, a note of it as umoci makes one."""
+    if os.geteuid() == 0:
+        status = os.lstat(path)
+        if (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
+            own = partial(os.chown, path, entry.uid, entry.gid, follow_symlinks=False)
+            attempt(own, entry, "owner", lost)
+    elif not entry.uid and not entry.gid:
+        return
+    elif entry.type in (kinds.FILE, kinds.DIRECTORY):
+        note = partial(set_xattr, path, ROOTLESS_XATTR, rootless_owner(entry.uid, entry.gid))
+        attempt(note, entry, "owner", lost)
+    else:
+        lost(entry, "owner", f"{entry.uid}:{entry.gid}: an ordinary user owns all here")
 
 
 def set_xattr(path: bytes, name: bytes, value: bytes) -> None:
     os.setxattr(path, name, value, follow_symlinks=False)
 
 
-def attempt(action: Callable[[], object], entry: Entry, field: str, lost: Lost) -> None:
+def attempt(action: Callable[[], object], entry: Entry, what: str, lost: Lost) -> None:
     try:
         action()
     except OSError as problem:
         if problem.errno not in CANNOT:
-            raise StoreError(
-                problem.strerror or "cannot be written", subject=show(entry.path)
-            ) from problem
-        lost(entry, field)
+            raise StoreError(reason(problem), subject=show(entry.path)) from problem
+        lost(entry, what, reason(problem))
+
+
+def reason(problem: OSError) -> str:
+    return problem.strerror or "cannot be written"

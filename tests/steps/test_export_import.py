@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
+import tasks.store.user_namespace  # noqa: F401 - another user may not read the interpreter
 from tasks.errors import ContentError, DeclarationError, DigestMismatch, StoreError, UnsafeEntry
 from tasks.export import export_bundle
 from tasks.import_bundle import import_bundle, imported_name
 from tasks.oci.entry import DIRECTORY, FILE, SYMLINK, Entry
 from tasks.store.recorded_entries import load_entries
+from tasks.store.tree_check import first_difference
 from tests.support.other_user import as_other_user
 from tests.support.trees import make_bundle, scan_entries, write_entries
 
@@ -130,6 +133,52 @@ def test_an_ordinary_users_export_has_the_true_owners(
         lambda: export((other / "state", other / "entries.jsonl"), Path("user.tar")), cwd=other
     )
     assert (other / "user.tar").read_bytes() == as_root
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verify_finds_no_difference_in_what_was_imported(
+    kind: str, bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source = export(bundle, tmp_path / kind)
+    gaps = tmp_path / "gaps"
+    import_bundle(
+        source=source,
+        destination=tmp_path / "imported",
+        entries=tmp_path / "imported.jsonl",
+        unrepresented=gaps,
+    )
+    assert gaps.read_bytes() == b""
+    assert first_difference(tmp_path / "imported" / "rootfs", bundle[1], gaps) is None
+
+
+def test_an_ordinary_users_import_keeps_the_owners_beside_the_files(
+    bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source = export(bundle, tmp_path / "x.tar.gz")
+    source.chmod(0o644)
+    other = tmp_path / "other"
+    other.mkdir()
+    os.chown(other, 4242, 4242)
+
+    def work() -> None:
+        import_bundle(
+            source=source,
+            destination=Path("imported"),
+            entries=Path("imported.jsonl"),
+            unrepresented=Path("gaps"),
+        )
+        assert (
+            first_difference(Path("imported/rootfs"), Path("imported.jsonl"), Path("gaps")) is None
+        )
+
+    as_other_user(work, cwd=other)
+    assert (other / "imported.jsonl").read_bytes() == bundle[1].read_bytes()
+    gaps = [json.loads(line) for line in (other / "gaps").read_bytes().splitlines()]
+    assert {gap["path"] for gap in gaps if gap["what"] == "device"} == {"loop", "null"}
+    assert os.getxattr(other / "imported/rootfs/big", "user.rootlesscontainers")
+    export_as = tmp_path / "again.tar.gz"
+    export((other / "imported", other / "imported.jsonl"), export_as)
+    assert export_as.read_bytes() == source.read_bytes()
 
 
 def test_runc_runs_an_unpacked_export(tmp_path: Path) -> None:

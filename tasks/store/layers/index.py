@@ -115,18 +115,14 @@ def xattrs_text(xattrs: dict[bytes, bytes]) -> bytes:
     """Extended attributes as they stand in an entry's line."""
     if not xattrs:
         return b""
-    import os
-
-    found = {os.fsdecode(name): value.hex() for name, value in xattrs.items()}
+    found = {entry.text(name): value.hex() for name, value in xattrs.items()}
     return json.dumps(found, sort_keys=True, separators=(",", ":")).encode()
 
 
 def xattrs_from(text: bytes) -> dict[bytes, bytes]:
     if not text:
         return {}
-    import os
-
-    return {os.fsencode(name): bytes.fromhex(value) for name, value in json.loads(text).items()}
+    return {entry.raw(name): bytes.fromhex(value) for name, value in json.loads(text).items()}
 
 
 def read_records(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

@@ -97,14 +97,14 @@ def write_entries(
         count += 1
         if lost and leaf is not None:
             for what, reason in lost.get(identity(leaf), ()):
-                found = {"path": os.fsdecode(path), "what": what, "why": reason}
+                found = {"path": entry.text(path), "what": what, "why": reason}
                 unrepresented.write(json.dumps(found, sort_keys=True).encode() + b"\n")
     return count
 
 
 def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) -> bytes:
     """What :meth:`Entry.to_line` gives for this entry, without making one."""
-    name = quoted(os.fsdecode(path))
+    name = quoted(entry.text(path))
     if leaf is None:
         return (
             f'{{"gid":0,"mode":{IMPLIED_MODE},"mtime":{implied_mtime},"path":{name},'
@@ -116,10 +116,10 @@ def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) 
     if kind == entry.FILE:
         middle = f',"sha256":"{meta.sha256.hex()}","size":{meta.size}'
     elif kind == entry.SYMLINK:
-        target = f',"target":{quoted(os.fsdecode(meta.target))}'
+        target = f',"target":{quoted(entry.text(meta.target))}'
     elif kind in (entry.CHARACTER, entry.BLOCK):
         device = f'"device":[{meta.device[0]},{meta.device[1]}],'
-    link = f'"hard_link":{quoted(os.fsdecode(hard_link))},' if hard_link else ""
+    link = f'"hard_link":{quoted(entry.text(hard_link))},' if hard_link else ""
     if meta.xattrs:
         xattrs = f',"xattrs":{meta.xattrs.decode()}'
     return (
