@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...errors import LimitExceeded
 from ...progress import Progress
 from . import index, staging, unpack
 from .crew import Alone, Crew, Forked
 from .materialise import AlteredLayer, Linker, no_room, write_entries
 from .merge import Tree, identity
-from .source import LayerSource, UnpackLimits
+from .source import LayerSource, UnpackLimits, over
 
 ROOT = "root"
 ATTEMPTS = 5
@@ -247,12 +246,13 @@ class Unpacking:
 def _assemble(
     build: Build, work: Path, facts: list[dict[str, Any]], fresh: set[int], attempt: int
 ) -> int:
+    subject = str(build.destination)
     total = sum(found["entries"] for found in facts)
     if total > build.limits.entries:
-        _stop(build, f"the layers have {total} entries", "entries")
+        raise over("entries", f"the layers have {total} entries", subject=subject)
     unpacked = sum(found["bytes"] for found in facts)
     if unpacked > build.limits.unpacked_bytes:
-        _stop(build, f"the layers unpack to {unpacked} bytes", "unpacked_bytes")
+        raise over("unpacked_bytes", f"the layers unpack to {unpacked} bytes", subject=subject)
     tree = merge_layers(build, facts)
     staged = work / f"rootfs-{attempt}"
     lost = load_lost(build)
@@ -273,14 +273,6 @@ def _assemble(
         count = write_entries(tree, entries, unrepresented, lost, implied_mtime=build.implied_mtime)
     _put_in_place(build, work, staged, attempt)
     return count
-
-
-def _stop(build: Build, message: str, limit: str) -> None:
-    raise LimitExceeded(
-        f"{message}, over the limit",
-        subject=str(build.destination),
-        hint=f"if the image is to be trusted, raise {limit} under [unpack]",
-    )
 
 
 @contextmanager

@@ -103,9 +103,9 @@ class Spoken:
         self._fd = fd
         self._items = 0
 
-    def start(self, kind: str, subject: str, total: int | None = None) -> int:
+    def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
         self._items += 1
-        write_line(self._fd, ["start", self._items, kind, subject, total])
+        write_line(self._fd, ["start", self._items, kind, subject, total, why])
         return self._items
 
     def advance(self, item: int, count: int) -> None:

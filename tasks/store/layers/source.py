@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...errors import LimitExceeded
 from ...oci.descriptor import Descriptor
 from ...oci.digest import Digest, parse_digest
 
@@ -51,3 +52,12 @@ class UnpackLimits:
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
+
+
+def over(limit: str, message: str, *, subject: str) -> LimitExceeded:
+    """The error for a limit that was reached; ``limit`` is the name of its field."""
+    return LimitExceeded(
+        message,
+        subject=subject,
+        hint=f"if the image is to be trusted, raise {limit} under [limits] in images.toml",
+    )

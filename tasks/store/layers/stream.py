@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 
-from ...errors import DigestMismatch, LimitExceeded, SizeMismatch
+from ...errors import DigestMismatch, SizeMismatch
 from ...oci.digest import new_hash
 from ...oci.media_type import LAYER_COMPRESSION
 from .inflate import compression_of, pieces
-from .source import LayerSource, UnpackLimits
+from .source import LayerSource, UnpackLimits, over
 
 RATIO_FLOOR = 1 << 20
 """Below so many unpacked bytes no compression ratio is suspicious."""
@@ -72,10 +72,10 @@ class LayerStream:
             running.update(piece)
             total += len(piece)
             if total > RATIO_FLOOR and total > self._packed_size * self._limits.compression_ratio:
-                raise LimitExceeded(
+                raise over(
+                    "compression_ratio",
                     f"unpacks to more than {self._limits.compression_ratio} times its size",
                     subject=self.subject,
-                    hint="if the image is to be trusted, raise compression_ratio under [unpack]",
                 )
             yield piece
         self._verify(running.hexdigest())

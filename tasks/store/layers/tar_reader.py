@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...errors import LayerError, LimitExceeded
+from ...errors import LayerError
 from ...oci import entry
 from . import pax
 from .header import BLOCK, FIELDS, USTAR_MAGIC, ZERO_BLOCK, check_sum, number, text
+from .source import over
 
 HARD_LINK = "link"
 TYPES = {
@@ -159,10 +160,10 @@ class TarReader:
     def _extended(self, block: bytes, before: int) -> bytes:
         size = self._number(block[124:136], "size")
         if size + before > self._header_bytes:
-            raise LimitExceeded(
+            raise over(
+                "header_bytes",
                 f"an entry has over {self._header_bytes} bytes of extended headers",
                 subject=self._subject,
-                hint="if the image is to be trusted, raise header_bytes under [unpack]",
             )
         content = self._take(size)
         self._padding = -size % BLOCK
@@ -175,7 +176,7 @@ class TarReader:
             else:
                 self._globals.pop(key, None)
         if sum(len(key) + len(value) for key, value in self._globals.items()) > self._header_bytes:
-            raise LimitExceeded("global headers are too large", subject=self._subject)
+            raise over("header_bytes", "global headers are too large", subject=self._subject)
 
     def _number(self, field: bytes, what: str) -> int:
         try:

@@ -18,13 +18,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ...errors import DoitOciError, LayerError, LimitExceeded, UnsafeEntry
+from ...errors import DoitOciError, LayerError, UnsafeEntry
 from ...oci import entry
 from ...oci.whiteout import AUFS_PREFIX, OPAQUE, is_whiteout, parse_whiteout
 from . import index
 from .ahead import read_ahead
 from .pool import Metadata, Pool, Unrepresented
-from .source import LayerSource, UnpackLimits
+from .source import LayerSource, UnpackLimits, over
 from .stream import LayerStream
 from .tar_reader import HARD_LINK, Member, TarReader
 
@@ -36,6 +36,9 @@ SINGLE = "single"
 
 MOST_ID = (1 << 32) - 2
 """The largest user or group; one more means "leave it as it is" to chown."""
+
+LATEST = (1 << 40) * 1_000_000_000
+"""Nanoseconds, and far beyond what any file system keeps."""
 
 MOST_PATH = 4095
 MOST_TARGET = 4095
@@ -102,14 +105,12 @@ class LayerWriter:
                 f"owner {member.uid}:{member.gid} is no user of a Linux system",
                 subject=repr(member.name),
             )
+        if abs(member.mtime) > LATEST:
+            raise LayerError("the time is none that a system has", subject=repr(member.name))
         self._makers[member.type](member, path, reader)
 
     def _stop(self, limit: str, message: str) -> None:
-        raise LimitExceeded(
-            message,
-            subject=self._subject,
-            hint=f"if the image is to be trusted, raise {limit} under [unpack]",
-        )
+        raise over(limit, message, subject=self._subject)
 
     def _check_path(self, path: bytes) -> None:
         if b"\0" in path:
