@@ -20,9 +20,10 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "add": ("nothing", "add an image to images.toml", ("--name", "--platform")),
     "clean": ("bundle", "remove built bundles", ("--dry-run",)),
     "completion": ("shell", "print a shell's completion script", ()),
+    "diff": ("either", "compare images, bundles or locks", ("--all",)),
     "digest": ("bundle", "print a bundle's digest", ()),
     "forget": ("bundle", "forget that steps were done", ()),
-    "graph": ("either", "draw what targets need", ("--format",)),
+    "graph": ("target", "draw what targets need", ("--format",)),
     "help": ("command", "show help", ()),
     "init": ("nothing", "write a first images.toml", ("--dodo", "--schema")),
     "inspect": ("image", "print an image's description", ("--raw", "--config", "--tags")),
@@ -32,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "schema": ("schema", "print a JSON schema", ()),
     "validate": ("either", "check documents against their schemas", ()),
     "verify": ("either", "rehash what has been built", ()),
-    "why": ("either", "say which steps would run and why", ()),
+    "why": ("target", "say which steps would run and why", ()),
 }
 """For each command: what its arguments name, its purpose, its options; a test holds them equal to
 the commands themselves, which only doit could load."""

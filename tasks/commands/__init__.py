@@ -25,4 +25,5 @@ COMMANDS = {
     "help": "commands.manual:Help",
     "why": "commands.insight:Why",
     "graph": "commands.insight:Graph",
+    "diff": "commands.insight:Diff",
 }

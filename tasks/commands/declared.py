@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from typing import Any
 
 from doit.cmd_list import List as StockList
@@ -14,6 +15,7 @@ from ..locking import Locking
 from ..oci.canonical_json import pretty
 from ..oci.locked_image import LockedImage
 from ..project.lock import Lock
+from ..project.workspace import Workspace
 
 
 class List(Ours, StockList):  # type: ignore[misc]
@@ -82,7 +84,7 @@ class LockCommand(ProjectCommand):
             locking.resolve(images)
         if not names:
             locking.prune()
-        report_changes(before, plan.lock)
+        report_changes(before, plan.lock, plan.workspace)
         return 0
 
 
@@ -114,8 +116,10 @@ def check_lock(locking: Locking, images: list[str]) -> None:
         )
 
 
-def report_changes(before: Lock, after: Lock) -> None:
-    """One line on standard error for every image whose digests are other than before."""
+def report_changes(before: Lock, after: Lock, workspace: Workspace) -> None:
+    """On standard error every image whose digests are other than before, and what that means."""
+    from ..diff import diff_images, difference_text
+
     for name in after.images:
         old, new = before.image(name), after.image(name)
         assert new is not None
@@ -123,6 +127,8 @@ def report_changes(before: Lock, after: Lock) -> None:
             sys.stderr.write(f"{name}: locked {_digests(new)}\n")
         elif _digests(old) != _digests(new):
             sys.stderr.write(f"{name}: {_digests(old)} → {_digests(new)}\n")
+            for _, found in diff_images(name, old, new, workspace):
+                sys.stderr.write(textwrap.indent(difference_text(found), "  "))
     for name in before.images:
         if name not in after:
             sys.stderr.write(f"{name}: no longer declared, taken out\n")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..doit_bridge import ProjectCommand
+from ..errors import DeclarationError
 
 FORMATS = ("text", "mermaid", "dot", "svg")
 
@@ -81,4 +83,41 @@ class Graph(ProjectCommand):
         else:
             draw = {"mermaid": draw_mermaid, "dot": draw_dot, "svg": draw_svg}[given["format"]]
             sys.stdout.write(draw(found))
+        return 0
+
+
+class Diff(ProjectCommand):
+    """``diff A B``"""
+
+    doc_purpose = "compare two images or bundles, or two lock files: config, layers, files"
+    doc_usage = "A B [--all]"
+    cmd_options = (
+        {
+            "name": "all",
+            "long": "all",
+            "type": bool,
+            "default": False,
+            "help": "name every file",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..diff import diff_locks, diff_names, difference_text, open_lock
+
+        if len(names) != 2:
+            raise DeclarationError(
+                "expected two images, bundles or lock files", subject="diff", hint="diff A B"
+            )
+        paths = [Path(name) for name in names]
+        if all(path.is_file() for path in paths):
+            old, new = (open_lock(path) for path in paths)
+            found = dict(diff_locks(old, new, self.plan.workspace))
+        else:
+            found = {" → ".join(names): diff_names(self.plan, *names)}
+        if self.options.json:
+            value = {title: each.to_json() for title, each in found.items()}
+            sys.stdout.write(json.dumps(value, indent=4) + "\n")
+            return 0
+        for title, each in found.items():
+            sys.stdout.write(f"{title}\n{difference_text(each, every=given['all'])}")
         return 0

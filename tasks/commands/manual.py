@@ -50,6 +50,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("doit-oci completion bash > ~/.local/share/bash-completion/completions/doit-oci", "bash"),
         ("doit-oci completion fish > ~/.config/fish/completions/doit-oci.fish", "fish"),
     ),
+    "diff": (
+        ("doit-oci diff debian shell", "two bundles or images"),
+        ("git show HEAD:images.lock > old.lock; doit-oci diff old.lock images.lock", "two locks"),
+    ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
     "forget": (("doit-oci forget hello-world", "the next run does every step of it again"),),
     "graph": (
