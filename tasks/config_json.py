@@ -261,9 +261,11 @@ def _read_regular(path: Path, name: str) -> bytes:
     import os
     import stat
 
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise DeclarationError("is no regular file", subject=name)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DeclarationError("is no regular file", subject=name)
+    with open(handle, "rb") as file:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise DeclarationError(f"is larger than {LARGEST_FILE} bytes", subject=name)

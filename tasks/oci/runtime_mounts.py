@@ -22,6 +22,9 @@ HOME = "~/"
 SECRET_OPTIONS = ("rbind", "rprivate", "ro", "nosuid", "nodev", "noexec")
 PROPAGATION = frozenset({"shared", "rshared", "slave", "rslave", "private", "rprivate"})
 
+RESERVED = ((), ("proc",), ("sys",))
+"""Where an image may not put volumes: they would take the place of what protects the host."""
+
 Item = tuple[dict[str, Any], str]
 
 
@@ -60,7 +63,7 @@ def _change_shared_memory(found: dict[str, Item], inputs: Inputs) -> None:
 def volume_path(target: str) -> str:
     """An image's volume as an absolute path. Raises: ConversionError."""
     path = PurePosixPath("/", target)
-    if ".." in path.parts or path == PurePosixPath("/"):
+    if ".." in path.parts or path.parts[1:2] in RESERVED or str(path) in ("/", "/dev"):
         raise ConversionError(
             f"the image has a volume at {target!r}, which is no place for one",
             subject="",

@@ -24,10 +24,7 @@ CHUNK = 1 << 20
 def read_document(path: Path, *, subject: str) -> bytes:
     """A small file of a layout, whole. Raises: ContentError."""
     try:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ContentError("is no regular file", subject=subject)
+        with open(open_regular(path, subject=subject), "rb") as file:
             content = file.read(LARGEST_DOCUMENT + 1)
     except FileNotFoundError:
         raise ContentError("is missing", subject=subject) from None
@@ -36,6 +33,18 @@ def read_document(path: Path, *, subject: str) -> bytes:
     if len(content) > LARGEST_DOCUMENT:
         raise ContentError(f"is larger than {LARGEST_DOCUMENT} bytes", subject=subject)
     return content
+
+
+def open_regular(path: Path, *, subject: str) -> int:
+    """A descriptor that the caller closes; never waits for a fifo's other end.
+
+    Raises: ContentError where it is something else than a file, OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ContentError("is no regular file", subject=subject)
+    return handle
 
 
 def parse_document(content: bytes, *, subject: str) -> Any:
@@ -94,7 +103,7 @@ class LayoutReader:
         path = self.path(digest)
         running, count = new_hash(digest.algorithm), 0
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", 0) as file:
+            with open(open_regular(path, subject=str(digest)), "rb", 0) as file:
                 while chunk := file.read(CHUNK):
                     running.update(chunk)
                     count += len(chunk)

@@ -22,10 +22,10 @@ def read_rootfs_file(rootfs: Path, path: str) -> bytes | None:
     handle = _open_beneath(rootfs, path)
     if handle is None:
         return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StoreError("is no regular file", subject=f"/{path.lstrip('/')} in the rootfs")
     with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise StoreError("is no regular file", subject=f"/{path.lstrip('/')} in the rootfs")
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise StoreError(f"is larger than {LARGEST} bytes", subject=f"/{path} in the rootfs")

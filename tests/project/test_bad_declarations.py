@@ -14,14 +14,23 @@ HEAD = '[images.i]\nimage = "x"\n'
 
 BAD_BUNDLE: dict[str, tuple[str, str]] = {
     "misspelt": ('comand = ["x"]', 'b.comand: unknown key; did you mean "command"?'),
-    "another spelling": ('read-only = true', 'unknown key; did you mean "read_only"?'),
+    "another spelling": ("read-only = true", 'unknown key; did you mean "read_only"?'),
     "far off": ("zzz = 1", "b.zzz: unknown key"),
     "image": ('image = "j"', "b.image: no image 'j' is declared"),
-    "entrypoint": ("entrypoint = 3", "b.entrypoint: 3 is wrong; expected a list of texts, or one text"),
-    "entrypoint's quotes": ("entrypoint = \"'a\"", "b.entrypoint: cannot be split into words"),
+    "entrypoint": (
+        "entrypoint = 3",
+        "b.entrypoint: 3 is wrong; expected a list of texts, or one text",
+    ),
+    "entrypoint's quotes": ('entrypoint = "\'a"', "b.entrypoint: cannot be split into words"),
     "command": ("command = [1]", "b.command[0]: 1 is wrong; expected a text"),
-    "environment": ("environment = { A = [] }", "b.environment.A: [] is wrong; expected a text, a number"),
-    "environment without a value": ('environment = ["HOME"]', "b.environment[0]: 'HOME' has no value, and none"),
+    "environment": (
+        "environment = { A = [] }",
+        "b.environment.A: [] is wrong; expected a text, a number",
+    ),
+    "environment without a value": (
+        'environment = ["HOME"]',
+        "b.environment[0]: 'HOME' has no value, and none",
+    ),
     "environment twice": ('environment = ["A=1", "A=2"]', "b.environment[1]: A is set twice"),
     "environment's name": ('environment = { "A=B" = 1 }', "is no name of a variable"),
     "env_file": ("env_file = 1", "b.env_file: 1 is wrong; expected a path, or a list of paths"),
@@ -30,17 +39,23 @@ BAD_BUNDLE: dict[str, tuple[str, str]] = {
     "group_add": ("group_add = [true]", "b.group_add[0]: true is wrong"),
     "read_only": ('read_only = "yes"', 'b.read_only: "yes" is wrong; expected true or false'),
     "tty": ("tty = 1", "b.tty: 1 is wrong; expected true or false"),
-    "hostname": ('hostname = "a b"', "b.hostname: \"a b\" is wrong; expected at most 64 letters"),
+    "hostname": ('hostname = "a b"', 'b.hostname: "a b" is wrong; expected at most 64 letters'),
     "domainname": ('domainname = ""', 'b.domainname: "" is empty'),
     "named volume": ('volumes = ["data:/data"]', "b.volumes[0]: 'data' would be a named volume"),
-    "relative target": ('volumes = ["./a:b"]', "b.volumes[0]: 'b' is no absolute path in the container"),
+    "relative target": (
+        'volumes = ["./a:b"]',
+        "b.volumes[0]: 'b' is no absolute path in the container",
+    ),
     "target upwards": ('volumes = ["./a:/b/../c"]', "is no absolute path in the container"),
     "volume option": ('volumes = ["./a:/b:xx"]', "b.volumes[0]: 'xx' is no option of a volume"),
     "colons": ('volumes = ["./a:/b:ro:z"]', "b.volumes[0]: './a:/b:ro:z' has too many colons"),
     "volume twice": ('volumes = ["./a:/b", "./c:/b/"]', "b.volumes[1]: a second volume at /b"),
     "long volume": ('volumes = [{ source = "./a" }]', "b.volumes[0]: lacks 'target'"),
     "long volume's key": ('volumes = [{ target = "/a", sorce = "./a" }]', 'did you mean "source"?'),
-    "long volume without a source": ('volumes = [{ target = "/a" }]', "a bind volume needs a source"),
+    "long volume without a source": (
+        'volumes = [{ target = "/a" }]',
+        "a bind volume needs a source",
+    ),
     "volume and tmpfs": ('volumes = ["/a"]\ntmpfs = "/a"', "b.tmpfs: /a is a volume too"),
     "tmpfs": ('tmpfs = ["a"]', "b.tmpfs[0]: 'a' is no absolute path"),
     "tmpfs option": ('tmpfs = ["/a:foo=1"]', "b.tmpfs[0]: 'foo=1' is no option of a tmpfs"),
@@ -48,15 +63,27 @@ BAD_BUNDLE: dict[str, tuple[str, str]] = {
     "device": ('devices = ["/dev/sda"]', "b.devices[0]: /dev/sda has no number that is the same"),
     "device access": ('devices = ["/dev/fuse:/dev/fuse:rx"]', "'rx' is no access"),
     "device table": ('devices = [{ path = "/dev/x", type = "c", major = 1 }]', "b.devices[0]"),
-    "capability": ('cap_add = ["net_admni"]', "b.cap_add[0]: 'net_admni' is no capability; did you mean \"NET_ADMIN\"?"),
-    "capability added and dropped": ('cap_add = ["KILL"]\ncap_drop = ["KILL"]', "b.cap_drop: CAP_KILL is in cap_add too"),
+    "capability": (
+        'cap_add = ["net_admni"]',
+        "b.cap_add[0]: 'net_admni' is no capability; did you mean \"NET_ADMIN\"?",
+    ),
+    "capability added and dropped": (
+        'cap_add = ["KILL"]\ncap_drop = ["KILL"]',
+        "b.cap_drop: CAP_KILL is in cap_add too",
+    ),
     "security_opt": ('security_opt = ["foo"]', "b.security_opt[0]: 'foo' is no security option"),
     "seccomp twice": ('seccomp = "a"\nsecurity_opt = ["seccomp=b"]', "'seccomp' is set twice"),
     "ulimit": ("ulimits = { nofiles = 1 }", 'b.ulimits.nofiles: "nofiles" is none of'),
     "ulimit's suggestion": ("ulimits = { nofiles = 1 }", 'did you mean "nofile"?'),
-    "ulimit soft": ("ulimits = { core = { soft = 2, hard = 1 } }", "b.ulimits.core: the soft limit 2 is above"),
+    "ulimit soft": (
+        "ulimits = { core = { soft = 2, hard = 1 } }",
+        "b.ulimits.core: the soft limit 2 is above",
+    ),
     "sysctl": ("sysctls = { a = [] }", "b.sysctls.a: [] is wrong"),
-    "mem_limit": ('mem_limit = "64q"', "b.mem_limit: '64q' is no size; expected a number with b, k, m or g"),
+    "mem_limit": (
+        'mem_limit = "64q"',
+        "b.mem_limit: '64q' is no size; expected a number with b, k, m or g",
+    ),
     "negative size": ("mem_limit = -2", "b.mem_limit: -2 is wrong; expected a number of bytes"),
     "cpus": ("cpus = 0", "b.cpus: 0 is wrong; expected a number above 0"),
     "cpus as a text": ('cpus = "many"', "b.cpus: 'many' is no number of processors"),
@@ -67,17 +94,29 @@ BAD_BUNDLE: dict[str, tuple[str, str]] = {
     "network's suggestion": ('network = "hosts"', 'did you mean "host"?'),
     "annotations twice": ("annotations = {a = 1}\nlabels = {a = 2}", "b.labels: 'a' is set twice"),
     "hooks": ("hooks = { prestar = [] }", 'did you mean "prestart"?'),
-    "hook's path": ('hooks = { prestart = [{ path = "x" }] }', "prestart[0].path: \"x\" is wrong; expected an absolute path"),
+    "hook's path": (
+        'hooks = { prestart = [{ path = "x" }] }',
+        'prestart[0].path: "x" is wrong; expected an absolute path',
+    ),
     "secret's name": ('secrets = { "a/b" = "x" }', 'b.secrets."a/b"'),
     "stop_signal": ('stop_signal = "SIGFOO"', "b.stop_signal: 'SIGFOO' is no signal"),
     "timeout": ('timeout = "soon"', "b.timeout: 'soon' is no duration"),
     "unset": ('unset = ["foo.bar"]', "b.unset[0]"),
-    "unset and set": ('unset = ["environment.A"]\nenvironment = { A = 1 }', "b.unset[0]: 'environment.A' is set in the same table"),
+    "unset and set": (
+        'unset = ["environment.A"]\nenvironment = { A = 1 }',
+        "b.unset[0]: 'environment.A' is set in the same table",
+    ),
     "extends": ('extends = "c"', "b.extends: no bundle 'c'"),
     "extends itself": ('extends = "b"', "b.extends: goes round in a circle: b → b"),
-    "platform": ('platform = "linux"', "b.platform: \"linux\" is wrong; expected os/architecture"),
-    "spec": ('spec = { proces = { cwd = "/" } }', 'b.spec.proces: the runtime specification has no such key; did you mean "process"?'),
-    "deep spec": ("spec = { linux = { resources = { memory = { limt = 1 } } } }", 'did you mean "limit"?'),
+    "platform": ('platform = "linux"', 'b.platform: "linux" is wrong; expected os/architecture'),
+    "spec": (
+        'spec = { proces = { cwd = "/" } }',
+        'b.spec.proces: the runtime specification has no such key; did you mean "process"?',
+    ),
+    "deep spec": (
+        "spec = { linux = { resources = { memory = { limt = 1 } } } }",
+        'did you mean "limit"?',
+    ),
     "check": ("check = { status = 256 }", "b.check.status: 256 is above 255"),
     "check's file": ('check = { files = { a = "x" } }', "b.check.files.a"),
     "ports": ('ports = ["80:80"]', "b.ports: is refused: publishing ports needs an engine"),
@@ -86,7 +125,7 @@ BAD_BUNDLE: dict[str, tuple[str, str]] = {
     "healthcheck": ("healthcheck = {}", "b.healthcheck: is refused"),
     "privileged": ("privileged = true", "b.privileged: is refused: say what is needed"),
     "log": ('log = { max_size = "x" }', "b.log.max_size: 'x' is no size"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("keys", "expected"), BAD_BUNDLE.values(), ids=BAD_BUNDLE.keys())
@@ -108,27 +147,45 @@ BAD_FILE: dict[str, tuple[str, str]] = {
     "no TOML": ("[images", "no valid TOML"),
     "a key twice": ("a = 1\na = 2", "no valid TOML"),
     "top level": ('runtme = "runc"', 'runtme: unknown key; did you mean "runtime"?'),
-    "an image's name": ('[images."a/b"]\nimage = "x"', 'images."a/b": "a/b" is wrong; expected a letter'),
+    "an image's name": (
+        '[images."a/b"]\nimage = "x"',
+        'images."a/b": "a/b" is wrong; expected a letter',
+    ),
     "a name of dots": ('[images.".."]\nimage = "x"', 'images.".."'),
     "no image": ("[images.a]", "images.a: lacks 'image'"),
     "an empty image": ('[images.a]\nimage = ""', "images.a.image"),
-    "an image's platform": ('[images.a]\nimage = "x"\nplatforms = ["amd64"]', "images.a.platforms[0]"),
-    "an image's policy": ('[images.a]\nimage = "x"\npull_policy = "allways"', 'did you mean "always"?'),
-    "a bundle without an image": ("[bundles.b]", "bundles.b: has no image, and no image has its name"),
+    "an image's platform": (
+        '[images.a]\nimage = "x"\nplatforms = ["amd64"]',
+        "images.a.platforms[0]",
+    ),
+    "an image's policy": (
+        '[images.a]\nimage = "x"\npull_policy = "allways"',
+        'did you mean "always"?',
+    ),
+    "a bundle without an image": (
+        "[bundles.b]",
+        "bundles.b: has no image, and no image has its name",
+    ),
     "images as a list": ("images = []", "images: [] is wrong; expected a table"),
     "a circle of three": (
-        '[images.i]\nimage = "x"\n[bundles.a]\nimage = "i"\nextends = "c"\n[bundles.b]\nextends = "a"\n'
-        '[bundles.c]\nextends = "b"',
+        '[images.i]\nimage = "x"\n[bundles.a]\nimage = "i"\nextends = "c"\n'
+        '[bundles.b]\nextends = "a"\n[bundles.c]\nextends = "b"',
         "bundles.a.extends: goes round in a circle",
     ),
-    "a password": ('[[registry]]\nprefix = "a"\npassword = "x"', "registry[0].password: is refused: secrets do not"),
+    "a password": (
+        '[[registry]]\nprefix = "a"\npassword = "x"',
+        "registry[0].password: is refused: secrets do not",
+    ),
     "a scheme": ('[[registry]]\nprefix = "a"\nlocation = "https://b"', "registry[0].location"),
     "half a certificate": ('[[registry]]\nprefix = "a"\ncert = "x"', "registry[0]"),
     "a limit": ('[limits]\nunpacked_bytes = "lots"', "limits.unpacked_bytes: 'lots' is no size"),
     "a cache": ('[cache]\nremote = "nowhere"', "cache.remote"),
-    "defaults with an image": ('[defaults]\nimage = "x"', "defaults.image: is refused: it belongs to one bundle"),
+    "defaults with an image": (
+        '[defaults]\nimage = "x"',
+        "defaults.image: is refused: it belongs to one bundle",
+    ),
     "a default": ("[defaults]\nmem_limit = []", "defaults.mem_limit: [] is wrong"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD_FILE.values(), ids=BAD_FILE.keys())

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -59,10 +57,17 @@ CASES: dict[str, tuple[str, str, str]] = {
     "hostname is the bundle's name": ("", "hostname", "box\n"),
     "hostname": ('hostname = "other.example"', "hostname", "other.example\n"),
     "uts host": ('uts = "host"', "hostname", os.uname().nodename + "\n"),
-    "environment": ('environment = { A = "x y", B = 1, C = true }', "echo $A-$B-$C", "x y-1-true\n"),
+    "environment": (
+        'environment = { A = "x y", B = 1, C = true }',
+        "echo $A-$B-$C",
+        "x y-1-true\n",
+    ),
     "environment as a list": ('environment = ["A=x=y"]', "echo $A", "x=y\n"),
-    "unset environment": ('unset = ["environment.PATH"]\nenvironment={Q="1"}', "echo $Q$PATH",
-                          "1/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"),
+    "unset environment": (
+        'unset = ["environment.PATH"]\nenvironment={Q="1"}',
+        "echo $Q$PATH",
+        "1/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
+    ),
     "working_dir": ('working_dir = "/tmp"', "pwd", "/tmp\n"),
     "user by number": ('user = "1234:2345"', "/bin/id -u; /bin/id -g", "1234\n2345\n"),
     "user by name": ('user = "web"', "/bin/id -u; /bin/id -G; echo $HOME", "33\n34 29\n/srv/web\n"),
@@ -71,45 +76,88 @@ CASES: dict[str, tuple[str, str, str]] = {
     "group_add": ('user = "7:8"\ngroup_add = ["video", 99]', "/bin/id -G", "8 44 99\n"),
     "read_only": ("read_only = true", "/bin/touch /x 2>/dev/null || echo refused", "refused\n"),
     "writable": ("", "/bin/touch /x && echo written", "written\n"),
-    "tmpfs": ('tmpfs = ["/run:size=64k,mode=700"]', "df -k /run | grep -c ' 64 '; stat -c %a /run",
-              "1\n700\n"),
-    "tmpfs on a read-only root": ('read_only = true\ntmpfs = "/tmp"',
-                                  "/bin/touch /tmp/x && echo written; stat -c %a /tmp",
-                                  "written\n1777\n"),
-    "cap_drop": ('cap_drop = ["ALL"]', "grep CapEff /proc/self/status", "CapEff:\t0000000000000000\n"),
-    "cap_add over ALL": ('cap_drop = ["ALL"]\ncap_add = ["chown"]', "grep CapEff /proc/self/status",
-                         "CapEff:\t0000000000000001\n"),
-    "cap_add for another user": ('user = "1:1"\ncap_drop = ["ALL"]\ncap_add = ["CAP_NET_RAW"]',
-                                 "grep CapEff /proc/self/status", "CapEff:\t0000000000002000\n"),
-    "another user has no capabilities": ('user = "1:1"', "grep CapEff /proc/self/status",
-                                         "CapEff:\t0000000000000000\n"),
-    "security_opt": ('security_opt = ["no-new-privileges:false"]',
-                     "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t0\n"),
-    "seccomp unconfined": ('seccomp = "unconfined"', "grep Seccomp: /proc/self/status",
-                           "Seccomp:\t0\n"),
-    "ulimits": ("ulimits = { nofile = 128, core = { soft = 0, hard = -1 } }",
-                "ulimit -n; ulimit -Hc", "128\nunlimited\n"),
+    "tmpfs": (
+        'tmpfs = ["/run:size=64k,mode=700"]',
+        "df -k /run | grep -c ' 64 '; stat -c %a /run",
+        "1\n700\n",
+    ),
+    "tmpfs on a read-only root": (
+        'read_only = true\ntmpfs = "/tmp"',
+        "/bin/touch /tmp/x && echo written; stat -c %a /tmp",
+        "written\n1777\n",
+    ),
+    "cap_drop": (
+        'cap_drop = ["ALL"]',
+        "grep CapEff /proc/self/status",
+        "CapEff:\t0000000000000000\n",
+    ),
+    "cap_add over ALL": (
+        'cap_drop = ["ALL"]\ncap_add = ["chown"]',
+        "grep CapEff /proc/self/status",
+        "CapEff:\t0000000000000001\n",
+    ),
+    "cap_add for another user": (
+        'user = "1:1"\ncap_drop = ["ALL"]\ncap_add = ["CAP_NET_RAW"]',
+        "grep CapEff /proc/self/status",
+        "CapEff:\t0000000000002000\n",
+    ),
+    "another user has no capabilities": (
+        'user = "1:1"',
+        "grep CapEff /proc/self/status",
+        "CapEff:\t0000000000000000\n",
+    ),
+    "security_opt": (
+        'security_opt = ["no-new-privileges:false"]',
+        "grep NoNewPrivs /proc/self/status",
+        "NoNewPrivs:\t0\n",
+    ),
+    "seccomp unconfined": (
+        'seccomp = "unconfined"',
+        "grep Seccomp: /proc/self/status",
+        "Seccomp:\t0\n",
+    ),
+    "ulimits": (
+        "ulimits = { nofile = 128, core = { soft = 0, hard = -1 } }",
+        "ulimit -n; ulimit -Hc",
+        "128\nunlimited\n",
+    ),
     "nofile by default": ("", "ulimit -n", "1024\n"),
-    "sysctls": ("sysctls = { 'net.ipv4.ip_forward' = 1 }", "cat /proc/sys/net/ipv4/ip_forward",
-                "1\n"),
+    "sysctls": (
+        "sysctls = { 'net.ipv4.ip_forward' = 1 }",
+        "cat /proc/sys/net/ipv4/ip_forward",
+        "1\n",
+    ),
     "shm_size": ('shm_size = "1m"', "df -k /dev/shm | grep -c ' 1024 '", "1\n"),
     "network none": ("", "ls /sys/class/net", "lo\n"),
     "oom_score_adj": ("oom_score_adj = 321", "cat /proc/self/oom_score_adj", "321\n"),
     "masked paths": ("", "wc -c < /proc/timer_list", "0\n"),
-    "read-only paths": ("", "echo 1 2>/dev/null > /proc/sys/kernel/pid_max || echo refused",
-                        "refused\n"),
-    "systempaths": ('security_opt = ["systempaths=unconfined"]',
-                    "mount | grep -c '/proc/sys\\|/proc/kcore'; true", "0\n"),
-    "devices": ('devices = ["/dev/fuse", "/dev/null:/dev/nothing:r"]',
-                "stat -c %t:%T /dev/fuse /dev/nothing", "a:e5\n1:3\n"),
+    "read-only paths": (
+        "",
+        "echo 1 2>/dev/null > /proc/sys/kernel/pid_max || echo refused",
+        "refused\n",
+    ),
+    "systempaths": (
+        'security_opt = ["systempaths=unconfined"]',
+        "mount | grep -c '/proc/sys\\|/proc/kcore'; true",
+        "0\n",
+    ),
+    "devices": (
+        'devices = ["/dev/fuse", "/dev/null:/dev/nothing:r"]',
+        "stat -c %t:%T /dev/fuse /dev/nothing",
+        "a:e5\n1:3\n",
+    ),
     "device in a table": (
-        'devices = [{ path = "/dev/own", type = "c", major = 1, minor = 5, mode = "0600", uid = 7 }]',
-        "stat -c '%t:%T %a %u' /dev/own", "1:5 600 7\n"),
-    "a device without permission": ('cap_add = ["MKNOD"]',
-                                    "mknod /tmp/d b 8 0 && cat /tmp/d 2>/dev/null || echo refused",
-                                    "refused\n"),
+        'devices = [{ path = "/dev/own", type = "c", major = 1, minor = 5, mode = "600", uid = 7}]',
+        "stat -c '%t:%T %a %u' /dev/own",
+        "1:5 600 7\n",
+    ),
+    "a device without permission": (
+        'cap_add = ["MKNOD"]',
+        "mknod /tmp/d b 8 0 && cat /tmp/d 2>/dev/null || echo refused",
+        "refused\n",
+    ),
     "spec": ("[bundles.box.spec]\nprocess = { user = { umask = 0o027 } }", "umask", "0027\n"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
