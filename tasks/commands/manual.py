@@ -52,7 +52,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "diff": (
         ("doit-oci diff debian shell", "two bundles or images"),
-        ("git show HEAD:images.lock > old.lock; doit-oci diff old.lock images.lock", "two locks"),
+        ("doit-oci diff old.lock images.lock", "two lock files"),
     ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
     "forget": (("doit-oci forget hello-world", "the next run does every step of it again"),),
