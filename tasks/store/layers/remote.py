@@ -105,7 +105,7 @@ class Spoken:
 
     def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
         self._items += 1
-        write_line(self._fd, ["start", self._items, kind, subject, total, why])
+        write_line(self._fd, ["start", self._items, kind, subject, total])
         return self._items
 
     def advance(self, item: int, count: int) -> None:
