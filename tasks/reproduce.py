@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ContentError
 from .progress import Progress, Silent
 from .store.bundle_digest import bundle_digest
-from .store.elsewhere import Surroundings, other_user, run_elsewhere
+from .store.elsewhere import Surroundings, as_another_user, run_elsewhere
 from .store.final_name import remove_tree
 from .store.recorded_entries import load_entries, show
 
@@ -61,12 +61,13 @@ def reproduce(
     needs, beneath ``blobs_root``. Raises: ContentError naming the first difference.
     """
     progress = progress or Silent()
-    user = other_user()
-    if user is None:
-        progress.note("both builds are this user's: no other one can start this interpreter")
+    there = Surroundings(umask=0o077, locale="C", zone="Asia/Kathmandu")
+    other = as_another_user(there)
+    if other is None:
+        progress.note("both builds are this user's: there is no other one to be had")
     sides = (
         ("one", Surroundings(umask=0o022, locale="C.UTF-8", zone="UTC")),
-        ("another place", Surroundings(umask=0o077, locale="C", zone="Asia/Kathmandu", user=user)),
+        ("another place", other or there),
     )
     tmp = Path(tempfile.mkdtemp(prefix="doit-oci-reproduce-"))
     tmp.chmod(0o711)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import DoitOciError
@@ -17,34 +17,49 @@ if TYPE_CHECKING:
 OTHER_USER = 65534
 """Nobody: there is always one, and nothing belongs to it."""
 
+PLAIN_LOCALE = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""Lets Python take a locale as it is, where it would rather take UTF-8."""
+
+NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """``user`` is None for whoever asks."""
+    """``user`` is None for whoever asks; ``prefix`` are the words that make us another user."""
 
     umask: int
     locale: str
     zone: str
     user: int | None = None
+    prefix: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         who = "this user" if self.user is None else f"user {self.user}"
+        who = "an ordinary user of a namespace" if self.prefix else who
         return f"umask {self.umask:03o}, {self.locale}, {self.zone}, {who}"
 
 
-def other_user() -> int | None:
-    """Another user who can start this interpreter, or None where there is none."""
+def as_another_user(surroundings: Surroundings) -> Surroundings | None:
+    """The same as another user: nobody, or where nobody cannot start this interpreter, an
+    ordinary user of a namespace. None where neither is to be had."""
     if os.geteuid() != 0:
         return None
-    command = [sys.executable, "-c", "import sys; open(sys.argv[1]).close()", __file__]
-    try:
-        found = subprocess.run(
-            command, user=OTHER_USER, group=OTHER_USER, extra_groups=[], capture_output=True,
-            check=False, cwd="/",
-        )  # fmt: skip
-    except OSError:
-        return None
-    return OTHER_USER if found.returncode == 0 else None
+    for found in (
+        replace(surroundings, user=OTHER_USER),
+        replace(surroundings, prefix=NAMESPACE),
+    ):
+        probe = [*found.prefix, sys.executable, "-c", "import sys; open(sys.argv[1]).close()"]
+        who = found.user
+        try:
+            done = subprocess.run(
+                [*probe, __file__], user=who, group=who, capture_output=True, check=False, cwd="/",
+                extra_groups=[] if who is not None else None,
+            )  # fmt: skip
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return found
+    return None
 
 
 def run_elsewhere(
@@ -58,12 +73,13 @@ def run_elsewhere(
     """Run to the end; its output is shown only when it fails. Raises: DoitOciError."""
     who = surroundings.user
     done = subprocess.run(
-        list(command),
+        [*surroundings.prefix, *command],
         cwd=cwd,
         env={
             **environ,
             "TZ": surroundings.zone,
             "LC_ALL": surroundings.locale,
+            **({} if surroundings.locale.endswith("UTF-8") else PLAIN_LOCALE),
             "HOME": str(cwd),
             "TMPDIR": str(cwd),
         },

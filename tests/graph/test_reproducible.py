@@ -1,0 +1,245 @@
+"""Bundles end to end: one digest whoever builds where, and what CI does with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, steps_done
+from tests.support.docker_registry import RegistryServer, docker_registry, skopeo
+from tests.support.layers import item, tar
+from tests.support.layout import busybox_layer, odd_layer, write_layout
+
+__all__ = ["docker_registry"]
+
+IMAGES = '[images.a]\nimage = "oci:layout"\n[bundles.b]\nimage = "a"\nenvironment = { "ä" = "ö" }\n'
+
+
+def project(where: Path, more: str = "") -> Path:
+    where.mkdir(parents=True)
+    write_layout(where / "layout", busybox_layer(), odd_layer())
+    (where / "images.toml").write_text(IMAGES + more)
+    return where
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return project(tmp_path / "here")
+
+
+@pytest.fixture(scope="module")
+def digest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of bundle b, built without anything special."""
+    where = project(tmp_path_factory.mktemp("plain") / "p")
+    return expect(doit_oci(where, "digest", "b")).strip()
+
+
+SURROUNDINGS = {
+    "umask 077": ("umask 077", {}),
+    "umask 0": ("umask 0", {}),
+    "another time zone": (":", {"TZ": "Asia/Kathmandu"}),
+    "an ASCII locale": (
+        ":",
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ),
+    "another hash seed": (":", {"PYTHONHASHSEED": "99"}),
+    "a default ACL": ("setfacl -d -m u:4242:rwx . || :", {}),
+    "an ordinary user": ("", {}),
+}
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_the_digest_does_not_depend_on(name: str, here: Path, digest: str) -> None:
+    first, environment = SURROUNDINGS[name]
+    place = here.rename(here.with_name("a name with spaces and ü"))
+    command = [sys.executable, "-c", DOOR, "digest", "b"]
+    if first:
+        command = ["sh", "-c", f'{first}; exec "$@"', "sh", *command]
+    else:
+        command = ["unshare", "--user", "--map-user=1000", "--map-group=1000", *command]
+    done = subprocess.run(
+        command,
+        cwd=place,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
+    )
+    assert expect(done).strip() == digest
+
+
+def test_reproduce_builds_twice_and_prints_the_digest(here: Path, digest: str) -> None:
+    assert expect(doit_oci(here, "reproduce", "b")).strip() == digest
+
+
+@pytest.mark.parametrize("kind", ["x.tar", "x.tar.zst", "x"])
+def test_an_export_is_imported_elsewhere_with_the_same_digest(
+    kind: str, here: Path, tmp_path: Path, digest: str
+) -> None:
+    expect(doit_oci(here, "export", "b", str(tmp_path / kind)))
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "images.toml").write_text("")
+    result = doit_oci(there, "import", str(tmp_path / kind))
+    expect(result)
+    assert digest in result.stderr.decode()
+    assert (there / "build/bundles/b/rootfs/etc/copy").read_text() == "secret"
+
+
+def test_exports_of_two_builds_are_the_same_bytes(here: Path, tmp_path: Path) -> None:
+    other = project(tmp_path / "other")
+    for number, place in enumerate((here, other)):
+        expect(doit_oci(place, "export", "b", str(tmp_path / f"{number}.tar.gz")))
+    assert (tmp_path / "0.tar.gz").read_bytes() == (tmp_path / "1.tar.gz").read_bytes()
+
+
+def test_a_cold_runner_with_a_warm_cache_builds_without_the_origin_registry(
+    docker_registry: RegistryServer, tmp_path: Path, digest: str
+) -> None:
+    host = docker_registry.host
+    layout = project(tmp_path / "first") / "layout"
+    skopeo("copy", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{host}/origin/a:1")
+    text = IMAGES.replace("oci:layout", f"{host}/origin/a:1")
+    text += f'[[registry]]\nprefix = "{host}"\ninsecure = true\n'
+    text += f'[cache]\nremote = "oci://{host}/cache/a"\n'
+    first, cold = tmp_path / "first", tmp_path / "cold"
+    (first / "images.toml").write_text(text + "push = true\n")
+    assert expect(doit_oci(first, "digest", "b")).strip() == digest
+    expect(doit_oci(first, "cache", "push", "b"))
+    cold.mkdir()
+    (cold / "images.toml").write_text(text)
+    shutil.copy(first / "images.lock", cold)
+    before = len(docker_registry.requests())
+    assert expect(doit_oci(cold, "digest", "b", "--locked")).strip() == digest
+    asked = docker_registry.requests()[before:]
+    assert asked
+    assert not [line for line in asked if "/origin/" in line]
+    assert not [line for line in asked if not line.startswith(("GET", "HEAD"))]
+
+
+def test_a_cache_that_is_down_costs_a_warning(here: Path, digest: str) -> None:
+    with (here / "images.toml").open("a") as file:
+        file.write('[[registry]]\nprefix = "127.0.0.1:9"\ninsecure = true\n')
+        file.write('[cache]\nremote = "oci://127.0.0.1:9/cache"\npush = true\n')
+    assert expect(doit_oci(here, "digest", "b")).strip() == digest
+    shutil.rmtree(here / "build")
+    result = doit_oci(here, "digest", "b")
+    assert expect(result).strip() == digest
+    assert "without the remote cache" in result.stderr.decode()
+
+
+def test_gc_frees_what_left_the_lock_and_the_rest_stays_built(here: Path, digest: str) -> None:
+    write_layout(here / "other", tar([item("only-here", "x" * 100_000)]))
+    with (here / "images.toml").open("a") as file:
+        file.write('[images.gone]\nimage = "oci:other"\n')
+    expect(doit_oci(here, "bundle:gone", "bundle:b"))
+    (here / "images.toml").write_text(IMAGES)
+    expect(doit_oci(here, "lock"))
+    said = json.loads(expect(doit_oci(here, "gc", "--dry-run", "--json")))
+    kinds = sorted(row["kind"] for row in said)
+    assert kinds == ["blob", "blob", "blob", "bundle", "layer", "layout"]
+    assert json.loads(expect(doit_oci(here, "gc", "--json"))) == said
+    assert not list((here / "build").rglob("*gone*.json"))
+    again = doit_oci(here, "bundle:b")
+    expect(again)
+    assert steps_done(again) == []
+    assert expect(doit_oci(here, "digest", "b")).strip() == digest
+
+
+def test_gc_beside_builds_breaks_none_of_them(here: Path, digest: str) -> None:
+    for _ in range(2):
+        shutil.rmtree(here / "build", ignore_errors=True)
+        (here / "images.lock").unlink(missing_ok=True)
+        build = start(here, "bundle:b")
+        while build.poll() is None:
+            expect(doit_oci(here, "gc", "--max-age", "0"))
+        said = build.communicate()[1].decode()
+        assert build.returncode == 0, said
+        assert expect(doit_oci(here, "digest", "b")).strip() == digest
+        expect(doit_oci(here, "verify"))
+
+
+def start(place: Path, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DOOR, *words],
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+
+
+@pytest.mark.parametrize("processes", [2, 8])
+def test_several_processes_at_once_end_with_one_result(processes: int, here: Path, digest: str) -> None:
+    running = [
+        start(here, *(["bundle:a", "bundle:b"][:: 1 - 2 * (n % 2)])) for n in range(processes)
+    ]
+    steps: list[str] = []
+    for each in running:
+        said = each.communicate(timeout=60)[1].decode()
+        assert each.returncode == 0, said
+        steps += re.findall(r"^\.  ((?:layout|rootfs|config|bundle):\w+)", said, re.MULTILINE)
+    lock = json.loads((here / "images.lock").read_bytes())
+    assert sorted(lock["bundles"]) == ["a", "b"]
+    stamps = sorted(str(path.relative_to(here)) for path in (here / "build/stamps").rglob("*.json"))
+    assert len(stamps) == 7
+    assert expect(doit_oci(here, "digest", "b")).strip() == digest
+    wanted = [f"{step}:{name}" for step in ("bundle", "config", "rootfs") for name in "ab"]
+    assert set(steps) == {*wanted, "layout:a"}
+
+
+def test_a_build_killed_at_any_moment_ends_the_same(here: Path, digest: str) -> None:
+    for milliseconds in (110, 190, 270, 350):
+        shutil.rmtree(here / "build", ignore_errors=True)
+        build = start(here, "bundle:b")
+        time.sleep(milliseconds / 1000)
+        build.send_signal(signal.SIGKILL)
+        build.communicate()
+        assert expect(doit_oci(here, "digest", "b")).strip() == digest
+        expect(doit_oci(here, "verify"))
+        left = os.listdir(here / "build" / "tmp") if (here / "build" / "tmp").exists() else []
+        assert not [name for name in left if name.startswith("unpack-")]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_said_and_loses_nothing(here: Path, small_disk: Path, digest: str) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (5 << 20))
+    result = doit_oci(here, "bundle:b", "--dir", str(small_disk / "state"))
+    expect(result, 1)
+    assert "No space left on device" in result.stderr.decode()
+    ballast.unlink()
+    assert (
+        expect(doit_oci(here, "digest", "b", "--dir", str(small_disk / "state"))).strip() == digest
+    )
+
+
+def test_a_disk_without_inodes_is_said(here: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,nr_inodes=12", small_disk], check=True)
+    result = doit_oci(here, "bundle:b", "--dir", str(small_disk / "state"))
+    expect(result, 1)
+    assert "No space left on device" in result.stderr.decode()
+
+
+def test_a_read_only_state_directory_is_said(here: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    result = doit_oci(here, "bundle:b", "--dir", str(small_disk / "state"))
+    expect(result, 1)
+    assert "Read-only file system" in result.stderr.decode()
