@@ -45,6 +45,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "add": (
         ("doit-oci add docker.io/library/debian:12-slim --name base", "add it as [images.base]"),
     ),
+    "cache": (
+        ("doit-oci cache pull", "before a build on a runner that keeps nothing"),
+        ("doit-oci cache key", "the key for a CI's own cache, then what to fall back to"),
+    ),
     "clean": (("doit-oci clean --dry-run", "say what would be removed"),),
     "completion": (
         ("doit-oci completion bash > ~/.local/share/bash-completion/completions/doit-oci", "bash"),
@@ -55,12 +59,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("doit-oci diff old.lock images.lock", "two lock files"),
     ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
+    "export": (("doit-oci export shell shell.tar.zst", "one file, the same bytes each time"),),
     "forget": (("doit-oci forget hello-world", "the next run does every step of it again"),),
+    "gc": (("doit-oci gc --dry-run --max-age 30", "what was not used for a month"),),
     "graph": (
         ("doit-oci graph run:hello-world", "what it needs, as a tree"),
         ("doit-oci graph --format svg > graph.svg", "everything, drawn by graphviz"),
     ),
     "help": (("doit-oci help lock", "the same as `doit-oci lock --help`"),),
+    "import": (("doit-oci import shell.tar.zst --name shell", "verified entry by entry"),),
     "init": (("doit-oci init --schema", "for editors that complete TOML by a schema"),),
     "inspect": (("doit-oci inspect hello-world --config", "the image configuration"),),
     "list": (("doit-oci list", "what can be run"),),
@@ -69,6 +76,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("doit-oci lock --update debian", "ask what the tag means now"),
     ),
     "man": (("doit-oci man | man -l -", "read it"),),
+    "reproduce": (("doit-oci reproduce shell", "prove that the digest is the same elsewhere"),),
     "run": (
         ("doit-oci run:hello-world", "build what is out of date and run"),
         ("doit-oci run:shell -- bash -c 'echo $HOME'", "with another command"),

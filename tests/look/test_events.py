@@ -76,7 +76,7 @@ def test_an_invocation_that_did_nothing_leaves_the_record_alone(project: Path) -
     [
         (TOML, ["run:nope"], 3, "nope"),
         ("[images\n", ["list"], 3, "images.toml"),
-        (TOML + "[bundles.hello-world]\nspec = {process = {args = 3}}\n", ["bundle"], 1, "config"),
+        (TOML + "[bundles.hello-world]\nspec = {process = {args = 3}}\n", ["bundle"], 3, "config"),
     ],
 )
 def test_errors_are_events_too(

@@ -22,7 +22,7 @@ from ..support.command import CHECKOUT
 TASKS = CHECKOUT / "tasks"
 GROUND = {"", "errors", "progress"}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door"}
-WIRING = {"step", "steps", "locking", "declaration_cache", "warm"}
+WIRING = {"step", "steps", "locking", "caching", "declaration_cache", "warm"}
 VIEWS = {"console", "display", "events", "figures", "live_view", "reason"}
 PURE = {"builtin"}
 DOORS = {"api", "cli", "doit_bridge", "graph", "completion"}
