@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES), "application/json;q=0.5"))
+UNAUTHORIZED = 401
 WHOLE = frozenset({200})
 RETRIED = frozenset({408, 429, 502, 503, 504})
 ERROR_LIMIT = 64 << 10
@@ -232,12 +233,18 @@ class RegistryClient:
         """One try, with a second one when the registry asks who we are."""
         authorization = self._authorizer.header()
         response = self._at_home(method, path, headers, authorization, content)
-        if response.status_code == 401:
+        if response.status_code != UNAUTHORIZED:
+            return response
+        try:
             challenges = response.headers.get("WWW-Authenticate", "")
-            if self._authorizer.answer(challenges, authorization):
-                release(response)
-                return self._at_home(method, path, headers, self._authorizer.header(), content)
-        return response
+            if not self._authorizer.answer(challenges, authorization):
+                return response
+            self._connection.text(response, ERROR_LIMIT, seconds=ERROR_TIME)
+        except BaseException:
+            response.close()
+            raise
+        release(response)
+        return self._at_home(method, path, headers, self._authorizer.header(), content)
 
     def _at_home(
         self,
