@@ -283,7 +283,8 @@ def test_token_that_runs_out_in_mid_pull_is_renewed(
 
     with running_token_server(authority.sign("signer"), is_public=True) as server:
         wants_token(fake_registry, server.url, good)
-        puller.pull(f"{fake_registry.host}/a:1")
+        name = f"{fake_registry.host}/a:1"
+        puller.fetch(name, puller.resolve(name), jobs=1)
     assert puller.stored() == {image.digest, *image.blobs}
     assert len(server.asked) >= 3
 

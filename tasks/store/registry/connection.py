@@ -185,9 +185,13 @@ class Connection:
         from http.cookiejar import DefaultCookiePolicy
 
         import requests
+        from urllib3 import disable_warnings
+        from urllib3.exceptions import InsecureRequestWarning
 
         from .tls import TlsAdapter
 
+        if self._endpoint.insecure:
+            disable_warnings(InsecureRequestWarning)
         session = requests.Session()
         session.trust_env = False
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
