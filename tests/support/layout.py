@@ -12,8 +12,10 @@ from tests.support.layers import item, tar
 BUSYBOX = Path("/bin/busybox")
 
 
-def write_layout(where: Path, *layers: bytes, command: tuple[str, ...] = ("/bin/sh",)) -> Path:
-    """An image layout of uncompressed layer streams, each stored as gzip."""
+def write_layout(
+    where: Path, *layers: bytes, command: tuple[str, ...] = ("/bin/sh",), compress: bool = True
+) -> Path:
+    """An image layout of uncompressed layer streams, each stored as gzip or as it is."""
     blobs = where / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -38,6 +40,8 @@ def write_layout(where: Path, *layers: bytes, command: tuple[str, ...] = ("/bin/
         "config": put(json.dumps(config).encode(), f"{kind}config.v1+json"),
         "layers": [
             put(gzip.compress(layer, mtime=0, compresslevel=1), f"{kind}layer.v1.tar+gzip")
+            if compress
+            else put(layer, f"{kind}layer.v1.tar")
             for layer in layers
         ],
     }
