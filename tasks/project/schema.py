@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SPECS = Path(__file__).resolve().parents[2] / "specs"
 SUFFIX = ".schema.json"
+IDENTIFIER = "https://doit-oci.invalid/specs/"
+"""What every ``$id`` begins with; nothing is ever fetched from there."""
+
 EXPECTED = "x-expected"
 """In a schema: what a value should look like, in words, for messages."""
 REFUSED = "x-refused"
@@ -74,7 +77,9 @@ def schema_names() -> list[str]:
     )
 
 
+@lru_cache(maxsize=16)
 def load_schema(name: str) -> dict[str, Any]:
+    """A schema as JSON; the caller changes nothing in it."""
     import json
 
     value: dict[str, Any] = json.loads((SPECS / f"{name}{SUFFIX}").read_bytes())
@@ -84,12 +89,16 @@ def load_schema(name: str) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _registry() -> Registry[Any]:
     from referencing import Registry, Resource
+    from referencing.exceptions import NoSuchResource
 
-    found: Registry[Any] = Registry()
-    return found.with_resources(
-        (schema["$id"], Resource.from_contents(schema))
-        for schema in map(load_schema, schema_names())
-    )
+    def retrieve(uri: str) -> Resource[Any]:
+        name = uri.removeprefix(IDENTIFIER).removesuffix(SUFFIX)
+        if not uri.startswith(IDENTIFIER) or name not in schema_names():
+            raise NoSuchResource(ref=uri)  # type: ignore[call-arg]
+        return Resource.from_contents(load_schema(name))
+
+    found: Registry[Any] = Registry(retrieve=retrieve)  # type: ignore[call-arg]
+    return found
 
 
 @lru_cache(maxsize=16)
@@ -119,6 +128,8 @@ def _violations(error: ValidationError) -> Iterator[Violation]:
         yield Violation((*path, str(error.instance)), _message(error))
     elif kind in ("anyOf", "oneOf") and error.context and EXPECTED not in _schema_of(error):
         yield from _violations(_most_relevant(error))
+    elif kind == "dependentRequired":
+        yield from _lacking_companions(error, path)
     elif kind == "required":
         wanted: Any = error.validator_value
         instance: Any = error.instance
@@ -127,6 +138,15 @@ def _violations(error: ValidationError) -> Iterator[Violation]:
                 yield Violation(path, f"lacks {name!r}")
     else:
         yield Violation(path, _message(error))
+
+
+def _lacking_companions(error: ValidationError, path: tuple[str | int, ...]) -> Iterator[Violation]:
+    companions: Any = error.validator_value
+    instance: Any = error.instance
+    for name, others in companions.items():
+        for other in others:
+            if name in instance and other not in instance:
+                yield Violation(path, f"has {name!r} and lacks {other!r}")
 
 
 def _most_relevant(error: ValidationError) -> ValidationError:

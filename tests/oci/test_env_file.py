@@ -22,7 +22,10 @@ CASES: dict[str, tuple[str, dict[str, str]]] = {
     "single quotes are literal": (r"A='$B \n # \'x\''", {"A": r"$B \n # 'x'"}),
     "double quotes unescape": (r'A="a\tb\n\"c\" \\ \$x"', {"A": 'a\tb\n"c" \\ $x'}),
     "hash in quotes": ('A="b # c" # d', {"A": "b # c"}),
-    "quotes over lines": ("A='one\ntwo'\nB=\"three\nfour\"\n", {"A": "one\ntwo", "B": "three\nfour"}),
+    "quotes over lines": (
+        "A='one\ntwo'\nB=\"three\nfour\"\n",
+        {"A": "one\ntwo", "B": "three\nfour"},
+    ),
     "quotes inside": ("A=b'c'd", {"A": "b'c'd"}),
     "windows": ("A=b\r\nB=c\r\n", {"A": "b", "B": "c"}),
     "byte order mark": ("\ufeffA=b", {"A": "b"}),

@@ -180,7 +180,9 @@ def test_volumes_become_mounts_in_order_of_depth() -> None:
     assert {"tmpcopyup", "mode=700", "uid=1", "gid=2"} <= set(mounts[0]["options"])
 
 
-@pytest.mark.parametrize("path", ["/", "/a/../..", "", "..", "/proc", "/proc/sys", "sys/fs", "/dev"])
+@pytest.mark.parametrize(
+    "path", ["/", "/a/../..", "", "..", "/proc", "/proc/sys", "sys/fs", "/dev"]
+)
 def test_volumes_in_impossible_places(path: str) -> None:
     with pytest.raises(ConversionError, match="no place for one"):
         convert({"Volumes": {path: {}}})

@@ -71,7 +71,9 @@ def names_of(rules: list[dict[str, Any]], held: set[str], architecture: str) -> 
     return found
 
 
-@pytest.mark.parametrize("held", [(), ("CAP_SYS_ADMIN",), CAPABILITIES], ids=["none", "admin", "all"])
+@pytest.mark.parametrize(
+    "held", [(), ("CAP_SYS_ADMIN",), CAPABILITIES], ids=["none", "admin", "all"]
+)
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 def test_nothing_is_allowed_that_the_peer_refuses(held: tuple[str, ...], architecture: str) -> None:
     ours = default_profile(architecture, held)

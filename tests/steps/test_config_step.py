@@ -188,12 +188,18 @@ def test_an_optional_env_file_may_be_missing(project: Project) -> None:
 @pytest.mark.parametrize(
     ("spec", "place"),
     [
-        ("process = { cwd = 'rel' }", "process.cwd: \"rel\" is wrong; expected an absolute path"),
+        ("process = { cwd = 'rel' }", 'process.cwd: "rel" is wrong; expected an absolute path'),
         ("process = { args = [] }", "process.args: [] is empty"),
-        ("linux = { namespaces = [{ type = 'uts' }] }", "linux.maskedPaths: needs a mount namespace"),
+        (
+            "linux = { namespaces = [{ type = 'uts' }] }",
+            "linux.maskedPaths: needs a mount namespace",
+        ),
         ("mounts = [{ destination = 'x' }]", "mounts[0].destination"),
-        ("process = { capabilities = { effective = ['CAP_SYS_ADMIN'] } }", "not in the permitted set"),
-        ("ociVersion = 'one'", "ociVersion: \"one\" is wrong; expected a version like 1.0.2"),
+        (
+            "process = { capabilities = { effective = ['CAP_SYS_ADMIN'] } }",
+            "not in the permitted set",
+        ),
+        ("ociVersion = 'one'", 'ociVersion: "one" is wrong; expected a version like 1.0.2'),
     ],
 )
 def test_a_spec_that_breaks_the_specification(project: Project, spec: str, place: str) -> None:
