@@ -13,9 +13,8 @@ from typing import Any
 
 from ...errors import StoreError
 from ...progress import Progress, Silent
-from . import build as build_module
-from . import remote, unpack
-from .build import Build
+from . import assemble, remote, unpack
+from .build import Build, load_facts
 from .materialise import no_room
 from .remove import remove_here
 
@@ -27,21 +26,19 @@ def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
     """Build a rootfs as this user can. Raises: DoitOciError and its kinds."""
     id_map = remote.find_mapping()
     if os.geteuid() != 0 and id_map is None:
-        return build_module.run(replace(build, owners=unpack.SINGLE), progress)
+        return assemble.run(replace(build, owners=unpack.SINGLE), progress)
     if id_map is not None:
         mapped = replace(build, owners=remote.describe(id_map), forks=True)
         try:
             return _call({"do": "build", "mapped": True, **mapped.to_json()}, build, progress)
         except PermissionError as error:
             progress.note(f"no user namespace ({error.strerror}): owners are recorded, not set")
-            return build_module.run(replace(build, owners=unpack.SINGLE), progress)
+            return assemble.run(replace(build, owners=unpack.SINGLE), progress)
     packed = sum(
-        source.descriptor.size
-        for source in build.layers
-        if build_module.load_facts(build, source) is None
+        source.descriptor.size for source in build.layers if load_facts(build, source) is None
     )
     if packed < WORTH_A_PROCESS:
-        return build_module.run(build, progress)
+        return assemble.run(build, progress)
     there = replace(build, forks=True)
     return _call({"do": "build", "mapped": False, **there.to_json()}, build, progress)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import lru_cache
 
 from ...errors import LayerError
 
@@ -22,6 +23,7 @@ CHECKSUM = slice(148, 156)
 USTAR_MAGIC = b"ustar\x0000"
 
 
+@lru_cache(maxsize=4096)
 def number(field: bytes) -> int:
     """An octal number padded with spaces or NULs, or a GNU base-256 one.
 
@@ -30,6 +32,13 @@ def number(field: bytes) -> int:
 
     Raises: ValueError.
     """
+    try:
+        return int(field.rstrip(b"\0 ") or b"0", 8)
+    except ValueError:
+        return _odd_number(field)
+
+
+def _odd_number(field: bytes) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         if field[0] & 0x40:
@@ -45,14 +54,14 @@ def text(field: bytes) -> bytes:
     return field if end < 0 else field[:end]
 
 
-def check_sum(block: bytes | memoryview, *, subject: str) -> None:
+def check_sum(block: bytes, subject: str) -> None:
     """Compare a header with its checksum, unsigned or (as old archivers wrote it) signed.
 
     The low half of Adler-32 is the sum of all bytes plus one: C speed for the usual case.
 
     Raises: LayerError.
     """
-    field = bytes(block[CHECKSUM])
+    field = block[CHECKSUM]
     try:
         stored = number(field)
     except ValueError:

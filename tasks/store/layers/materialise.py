@@ -73,33 +73,30 @@ class Walk:
             yield prefix + name, directory.children[name], name is not key
 
 
-def write_entries(
-    tree: Tree,
-    file: BinaryIO,
-    unrepresented: BinaryIO,
-    lost: Mapping[bytes, list[tuple[str, str]]],
-    *,
-    implied_mtime: int,
-) -> int:
-    """Write the entries of a tree, and those of them that this host lacks something of."""
+def write_entries(tree: Tree, file: BinaryIO, *, implied_mtime: int) -> None:
+    """Write the entries of a tree, sorted by path."""
     first_names: dict[bytes, bytes] = {}
-    count = 0
+    for path, node in Walk(tree):
+        hard_link = b""
+        if isinstance(node, Directory):
+            leaf = node.record
+        else:
+            leaf = node
+            if tree.shared and (inode := identity(leaf)) in tree.shared:
+                first = first_names.setdefault(inode, path)
+                hard_link = b"" if first is path else first
+        file.write(line(path, leaf, hard_link, implied_mtime))
+
+
+def write_lost(tree: Tree, file: BinaryIO, lost: Mapping[bytes, list[tuple[str, str]]]) -> None:
+    """Write what this host lacks of a tree's entries; ``lost`` has it by inode."""
     for path, node in Walk(tree):
         leaf = node.record if isinstance(node, Directory) else node
-        hard_link = b""
-        if leaf is not None and not isinstance(node, Directory):
-            inode = identity(leaf)
-            if inode in tree.shared:
-                hard_link = first_names.setdefault(inode, path)
-                if hard_link is path:
-                    hard_link = b""
-        file.write(line(path, leaf, hard_link, implied_mtime))
-        count += 1
-        if lost and leaf is not None:
-            for what, reason in lost.get(identity(leaf), ()):
-                found = {"path": entry.text(path), "what": what, "why": reason}
-                unrepresented.write(json.dumps(found, sort_keys=True).encode() + b"\n")
-    return count
+        if leaf is None:
+            continue
+        for what, reason in lost.get(identity(leaf), ()):
+            found = {"path": os.fsdecode(path), "what": what, "why": reason}
+            file.write(json.dumps(found, sort_keys=True).encode() + b"\n")
 
 
 def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) -> bytes:

@@ -73,6 +73,15 @@ class Tree:
                 subject="",
             )
 
+    def count(self) -> int:
+        """How many names there are, the root among them."""
+        total, pending = 1, [self.root]
+        while pending:
+            children = pending.pop().children
+            total += len(children)
+            pending.extend(x for x in children.values() if isinstance(x, Directory))
+        return total
+
     def spend_for_now(self, cost: int) -> None:
         """Memory that is free again when the layer's whiteouts are done."""
         self._temporary += cost

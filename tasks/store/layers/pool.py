@@ -6,17 +6,17 @@ Nothing of an image's naming gets here, so nothing of it can lead outside.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import BinaryIO
 
 from ...errors import LayerError
 from ...oci import entry
 from .pax import Extent
-from .tar_reader import Member
+from .tar_reader import Member, TarReader
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
@@ -118,32 +118,30 @@ class Pool:
         self._fd = fd
         self._path = path
         self._metadata = metadata
+        self._late_bits = metadata.late_bits
+        self._uid, self._gid = (0, 0) if metadata.single else (os.geteuid(), os.getegid())
 
-    def add_file(
-        self,
-        number: int,
-        member: Member,
-        content: Iterator[memoryview],
-    ) -> bytes:
+    def add_file(self, number: int, member: Member, reader: TarReader) -> bytes:
         """Make a file and return its sha256."""
         mode = member.mode
-        late_mode = mode & self._metadata.late_bits or (self._metadata.single and mode & 0o200 == 0)
+        late_mode = mode & self._late_bits or (self._metadata.single and mode & 0o200 == 0)
         fd = os.open(str(number), CREATE, 0o600 if late_mode else mode, dir_fd=self._fd)
         try:
-            if member.extents is None:
-                running = hashlib.sha256(usedforsecurity=False)
-                for piece in content:
-                    running.update(piece)
+            if member.extents is not None:
+                digest = write_sparse(fd, reader.content(), member.size, member.extents)
+            elif (piece := reader.whole()) is not None:
+                digest = sha256(piece).digest()
+                if piece:
                     write_all(fd, piece)
-                digest = running.digest()
             else:
-                digest = write_sparse(fd, content, member.size, member.extents)
-            self._metadata.own_file(fd, number, member.uid, member.gid)
+                digest = write_pieces(fd, reader.content())
+            if member.uid != self._uid or member.gid != self._gid:
+                self._metadata.own_file(fd, number, member.uid, member.gid)
             if member.xattrs:
                 self._metadata.set_xattrs(fd, number, member.xattrs, follow=True)
             if late_mode:
                 os.fchmod(fd, mode)
-            set_times(fd, member.mtime)
+            os.utime(fd, ns=(member.mtime, member.mtime))
         finally:
             os.close(fd)
         return digest
@@ -164,7 +162,7 @@ class Pool:
             self._metadata.set_xattrs(f"{self._path}/{number}", number, member.xattrs, follow=False)
         set_times(str(number), member.mtime, self._fd)
 
-    def add_node(self, number: int, member: Member) -> None:
+    def add_node(self, number: int, member: Member, reader: TarReader) -> None:
         """A device or fifo; where this host refuses it, an empty file that nobody takes for one."""
         name, kind, device = str(number), member.type, member.device
         mode = NODE_TYPES[kind] | member.mode & 0o777
@@ -176,7 +174,7 @@ class Pool:
             self._metadata.describe(
                 number, "device", f"{kind} {device[0]}:{device[1]} is an empty file here"
             )
-            self.add_file(number, member, iter(()))
+            self.add_file(number, member, reader)
             return
         self._metadata.own_node(self._fd, number, member.uid, member.gid)
         if member.mode & self._metadata.late_bits:
@@ -201,9 +199,18 @@ def write_all(fd: int, piece: memoryview) -> None:
         written = os.write(fd, piece)
 
 
+def write_pieces(fd: int, content: Iterator[memoryview]) -> bytes:
+    """Write a file piece by piece; its sha256."""
+    running = sha256()
+    for piece in content:
+        running.update(piece)
+        write_all(fd, piece)
+    return running.digest()
+
+
 def write_sparse(fd: int, content: Iterator[memoryview], size: int, extents: list[Extent]) -> bytes:
     """Write a sparse file as sparse, and hash it as it is read."""
-    running = hashlib.sha256(usedforsecurity=False)
+    running = sha256()
     hashed = 0
 
     def hash_zeros(until: int) -> None:

@@ -145,10 +145,10 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], answers: int) -> None:
-    from . import build, remove
+    from . import assemble, build, remove
 
     work: dict[str, Callable[..., Any]] = {
-        "build": lambda **values: build.run(build.Build.from_json(values), Spoken(answers)),
+        "build": lambda **values: assemble.run(build.Build.from_json(values), Spoken(answers)),
         "remove": lambda path: remove.remove_here(Path(path)),
     }
     try:

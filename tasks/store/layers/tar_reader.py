@@ -29,6 +29,7 @@ TYPES = {
 IGNORED = b"V"
 """GNU volume labels are no files."""
 
+NO_DEVICE = (0, 0)
 NO_RECORDS: dict[bytes, bytes] = {}
 NO_XATTRS: dict[bytes, bytes] = {}
 
@@ -89,6 +90,16 @@ class TarReader:
         self._position = start + size
         return self._buffer[start : start + size]
 
+    def whole(self) -> memoryview | None:
+        """All of the stored bytes, where they are in memory already: so for most files."""
+        start = self._position
+        end = start + self._pending
+        if end > len(self._buffer):
+            return None
+        self._position = end
+        self._pending = 0
+        return memoryview(self._buffer)[start:end]
+
     def content(self) -> Iterator[memoryview]:
         """The stored bytes of the member just read, in pieces."""
         while self._pending:
@@ -102,8 +113,9 @@ class TarReader:
             yield piece
 
     def _skip_rest(self) -> None:
-        for _ in self.content():
-            pass
+        if self._pending:
+            for _ in self.content():
+                pass
         if self._padding:
             left = min(self._padding, len(self._buffer) - self._position)
             self._position += left
@@ -113,7 +125,8 @@ class TarReader:
 
     def _next_header(self) -> bytes | None:
         """The next header block, or None at the end of the archive."""
-        self._skip_rest()
+        if self._pending or self._padding:
+            self._skip_rest()
         if len(self._buffer) == self._position and not self._more():
             return None
         block = self._take(BLOCK)
@@ -130,7 +143,7 @@ class TarReader:
         long_name = long_link = b""
         extended = 0
         while (block := self._next_header()) is not None:
-            check_sum(block, subject=self._subject)
+            check_sum(block, self._subject)
             kind = block[156:157]
             if kind in b"xXgLK":
                 content = self._extended(block, extended)
@@ -209,9 +222,7 @@ class TarReader:
             member.gid = number(gid)
             member.stored = number(size)
             member.mtime = number(mtime) * pax.NANOSECONDS
-            member.device = (0, 0)
-            if kind in b"34":
-                member.device = (number(major), number(minor))
+            member.device = (number(major), number(minor)) if kind in b"34" else NO_DEVICE
             member.xattrs = NO_XATTRS
             member.extents = None
             records = NO_RECORDS

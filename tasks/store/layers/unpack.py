@@ -20,7 +20,7 @@ from typing import Any
 
 from ...errors import DoitOciError, LayerError, UnsafeEntry
 from ...oci import entry
-from ...oci.whiteout import AUFS_PREFIX, OPAQUE, is_whiteout, parse_whiteout
+from ...oci.whiteout import AUFS_PREFIX, OPAQUE, PREFIX, is_whiteout, parse_whiteout
 from . import index
 from .ahead import read_ahead
 from .pool import Metadata, Pool, Unrepresented
@@ -45,6 +45,9 @@ MOST_TARGET = 4095
 MOST_NAME = 255
 
 
+AWKWARD_STARTS = (b".", b"/", b"")
+
+
 def clean_path(name: bytes) -> bytes:
     """A name relative to the root: no empty, ``.`` or ``..`` components; the root is empty.
 
@@ -53,8 +56,10 @@ def clean_path(name: bytes) -> bytes:
 
     Raises: UnsafeEntry where ``..`` would climb above the root.
     """
-    if b"//" not in name and b"." not in name:
-        return name.strip(b"/")
+    if name.startswith(b"./"):
+        name = name[2:]
+    if name[:1] not in AWKWARD_STARTS and b"/." not in name and b"//" not in name:
+        return name[:-1] if name.endswith(b"/") else name
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b"..":
@@ -93,11 +98,13 @@ class LayerWriter:
         if self._writer.count >= self._limits.entries:
             self._stop("entries", f"the layer has more than {self._limits.entries} entries")
         path = clean_path(member.name)
-        self._check_path(path)
-        name = path.rpartition(b"/")[2]
-        if name.startswith(b".wh.") and is_whiteout(name):
-            self._whiteout(path, name)
-            return
+        if len(path) > MOST_NAME or path.count(b"/") >= self._limits.path_depth or b"\0" in path:
+            self._check_path(path)
+        if PREFIX in path:
+            name = path.rpartition(b"/")[2]
+            if is_whiteout(name):
+                self._whiteout(path, name)
+                return
         if not path and member.type != entry.DIRECTORY:
             raise UnsafeEntry("the root is a directory and nothing else", subject=repr(member.name))
         if not (0 <= member.uid <= MOST_ID and 0 <= member.gid <= MOST_ID):
@@ -115,8 +122,6 @@ class LayerWriter:
     def _check_path(self, path: bytes) -> None:
         if b"\0" in path:
             raise UnsafeEntry("a name holds a NUL", subject=repr(path[:80]))
-        if len(path) <= MOST_NAME and path.count(b"/") < self._limits.path_depth:
-            return
         parts = path.split(b"/")
         if len(parts) > self._limits.path_depth:
             self._stop("path_depth", f"a path has {len(parts)} components")
@@ -163,7 +168,7 @@ class LayerWriter:
                 "unpacked_bytes", f"unpacks to more than {self._limits.unpacked_bytes} bytes"
             )
         number = self._writer.count
-        sha256 = self._pool.add_file(number, member, reader.content())
+        sha256 = self._pool.add_file(number, member, reader)
         self._record(member, path, number, size=member.size, sha256=sha256)
 
     def _directory(self, member: Member, path: bytes, reader: TarReader) -> None:
@@ -185,7 +190,7 @@ class LayerWriter:
         if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):
             raise LayerError(f"there is no device {device[0]}:{device[1]}", subject=repr(path))
         number = self._writer.count
-        self._pool.add_node(number, member)
+        self._pool.add_node(number, member, reader)
         self._record(member, path, number, device=device)
 
     def _hard_link(self, member: Member, path: bytes, reader: TarReader) -> None:

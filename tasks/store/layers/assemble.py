@@ -1,0 +1,190 @@
+"""From unpacked layers to a rootfs under its name: merge, link, list, put in place."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...progress import Progress
+from . import index, staging, unpack
+from .build import Build, load_facts
+from .materialise import AlteredLayer, Linker, no_room, write_entries, write_lost
+from .merge import Tree, identity
+from .source import over
+from .unpacking import retire, unpack_missing
+
+ATTEMPTS = 5
+
+
+def run(build: Build, progress: Progress) -> dict[str, str]:
+    """Do it all with this process's rights. Raises: DoitOciError and its kinds."""
+    try:
+        staging.clean_stale(build.tmp)
+        for source in build.layers:
+            build.layer_path(source).parent.mkdir(parents=True, exist_ok=True)
+        with staging.work_directory(build.tmp) as work:
+            return _run(build, work, progress)
+    except OSError as error:
+        raise no_room(error, Path(error.filename or build.destination)) from error
+
+
+def _run(build: Build, work: Path, progress: Progress) -> dict[str, str]:
+    fresh: set[int] = set()
+    merging = Merging(build)
+    for attempt in range(ATTEMPTS):
+        fresh |= unpack_missing(build, work, progress, arrived=merging.advance)
+        try:
+            with ExitStack() as held:
+                for source in build.layers:
+                    held.enter_context(staging.locked(build.guard(source), fcntl.LOCK_SH))
+                if None in [load_facts(build, source) for source in build.layers]:
+                    continue
+                merging.advance()
+                count = _assemble(build, work, merging.tree, fresh, attempt)
+            break
+        except AlteredLayer as altered:
+            source = build.layers[altered.position]
+            progress.note(f"layer {source.diff_id} was altered on disk; it is unpacked anew")
+            retire(build, work, source)
+    else:
+        raise RuntimeError("layers vanish as fast as they are unpacked")
+    return {"entries": str(count), "layers": str(len(build.layers)), "unpacked": str(len(fresh))}
+
+
+class Merging:
+    """Merges layers in their order as they arrive, while others are still being unpacked.
+
+    An index depends on its diff_id alone, so a layer that is unpacked anew needs no new merge.
+    """
+
+    def __init__(self, build: Build) -> None:
+        self.tree = Tree()
+        self._build = build
+        self._next = 0
+        self._entries = self._bytes = 0
+
+    def advance(self) -> None:
+        """Merge what can be merged now. Raises: LayerError, LimitExceeded."""
+        while self._next < len(self._build.layers):
+            source = self._build.layers[self._next]
+            facts = load_facts(self._build, source)
+            if facts is None:
+                return
+            self._count(facts)
+            self.tree.apply(
+                self._next,
+                _records(self._build.layer_path(source) / unpack.INDEX_FILE),
+                whiteouts=facts["whiteouts"],
+                subject=f"layer {source.descriptor.digest}",
+            )
+            self._next += 1
+
+    def _count(self, facts: dict[str, Any]) -> None:
+        self._entries += facts["entries"]
+        self._bytes += facts["bytes"]
+        subject, limits = str(self._build.destination), self._build.limits
+        if self._entries > limits.entries:
+            raise over("entries", f"more than {limits.entries} entries", subject=subject)
+        if self._bytes > limits.unpacked_bytes:
+            raise over(
+                "unpacked_bytes",
+                f"the layers unpack to more than {limits.unpacked_bytes} bytes",
+                subject=subject,
+            )
+
+
+def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: int) -> int:
+    staged, list_path = work / f"rootfs-{attempt}", work / f"entries-{attempt}"
+    lost = load_lost(build)
+    with ExitStack() as held:
+        wait = beside(build.forks, lambda: _list(build, tree, list_path))
+        held.callback(wait)
+        pools = [held.enter_context(_open(build.layer_path(x) / unpack.POOL)) for x in build.layers]
+        Linker(
+            pools,
+            single=build.single,
+            implied_mtime=build.implied_mtime,
+            unrepresented=lambda inode, what, why: lost.setdefault(inode, []).append((what, why)),
+            unchecked=frozenset(fresh),
+        ).write(tree.root, staged)
+    with open(work / f"unrepresented-{attempt}", "xb") as unrepresented:
+        if lost:
+            write_lost(tree, unrepresented, lost)
+    _put_in_place(build, work, staged, attempt)
+    return tree.count()
+
+
+def _list(build: Build, tree: Tree, path: Path) -> None:
+    with open(path, "xb", buffering=1 << 16) as file:
+        write_entries(tree, file, implied_mtime=build.implied_mtime)
+
+
+def beside(forks: bool, work: Callable[[], None]) -> Callable[[], None]:
+    """Do ``work`` in a forked child, if this process may have one; returns what waits for it."""
+    if not forks:
+        work()
+        return lambda: None
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+
+    def wait() -> None:
+        if os.waitpid(pid, 0)[1]:
+            work()
+
+    return wait
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _records(path: Path) -> Callable[[], Iterator[tuple[bytes, bytes]]]:
+    def read() -> Iterator[tuple[bytes, bytes]]:
+        file: BinaryIO
+        with open(path, "rb", buffering=0) as file:
+            yield from index.read_records(file)
+
+    return read
+
+
+def load_lost(build: Build) -> dict[bytes, list[tuple[str, str]]]:
+    """What could not be represented of the layers' inodes, by identity."""
+    found: dict[bytes, list[tuple[str, str]]] = {}
+    for position, source in enumerate(build.layers):
+        with open(build.layer_path(source) / unpack.UNREPRESENTED_FILE, "rb") as file:
+            for line in file:
+                number, what, why = json.loads(line)
+                key = identity(position.to_bytes(2, "little") + index.pack(0, number))
+                found.setdefault(key, []).append((what, why))
+    return found
+
+
+def _put_in_place(build: Build, work: Path, staged: Path, attempt: int) -> None:
+    """The tree and its lists under their final names; an old tree makes way first."""
+    parent = build.destination.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    os.chmod(parent, 0o700)
+    for path in (build.entries, build.unrepresented):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(build.destination):
+        (work / staging.ORIGIN).write_text(str(build.destination))
+        os.rename(build.destination, work / staging.OLD)
+    os.rename(staged, build.destination)
+    os.replace(work / f"entries-{attempt}", build.entries)
+    os.replace(work / f"unrepresented-{attempt}", build.unrepresented)
