@@ -23,8 +23,8 @@ FIXED_TIME = 1_735_689_600
 """Seconds since the epoch: 2025-01-01, where SOURCE_DATE_EPOCH says nothing."""
 ZIP_STARTS = 315_532_800
 ALSO_IN_SDIST = (
-    ".ci/*", "CHANGELOG.md", "docs/**/*", "dodo.py", "doitw", "images.toml", "mkdocs.yml",
-    "specs/**/*", "tests/**/*",
+    ".ci/**/*", "CHANGELOG.md", "docs/**/*", "dodo.py", "doitw", "images.toml",
+    "specs/**/*", "tests/**/*", ".github/**/*", ".pre-commit-hooks.yaml",
 )  # fmt: skip
 PROGRAMS = ("doitw", ".ci/run", ".ci/lock-requirements", ".ci/zipapp")
 
