@@ -18,17 +18,17 @@ STEPS = ("run", "bundle", "rootfs", "config", "check", "layout")
 OPTIONS = ("--locked", "--offline", "--json", "--quiet", "--detach", "--dir", "--help")
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "add": ("nothing", "add an image to images.toml", ("--name", "--platform")),
-    "cache": ("nothing", "move bundles to and from the remote cache", ()),
+    "cache": ("cache", "remote cache: push, pull, key", ()),
     "clean": ("bundle", "remove built bundles", ("--dry-run",)),
     "completion": ("shell", "print a shell's completion script", ()),
     "diff": ("either", "compare images, bundles or locks", ("--all",)),
     "digest": ("bundle", "print a bundle's digest", ()),
-    "export": ("bundle", "write a bundle to a file or directory", ()),
+    "export": ("bundle", "write a bundle as an archive or folder", ()),
     "forget": ("bundle", "forget that steps were done", ()),
-    "gc": ("nothing", "free what no lock references", ("--dry-run", "--max-age", "--max-size")),
+    "gc": ("nothing", "free space", ("--dry-run", "--max-age", "--max-size")),
     "graph": ("target", "draw what targets need", ("--format",)),
     "help": ("command", "show help", ()),
-    "import": ("nothing", "take an exported bundle in", ("--name",)),
+    "import": ("file", "take an exported bundle in", ("--name",)),
     "init": ("nothing", "write a first images.toml", ("--dodo", "--schema")),
     "inspect": ("image", "print an image's description", ("--raw", "--config", "--tags")),
     "list": ("nothing", "list what can be run", ("--all",)),
@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 """For each command: what its arguments name, its purpose, its options; a test holds them equal to
 the commands themselves, which only doit could load."""
+
+FIXED = ("nothing", "file", "cache", "shell", "command", "schema")
 
 SCRIPTS = {
     "bash": r"""_doit_oci() {
@@ -110,11 +112,13 @@ def candidates(line: str, folder: str, state: str = "") -> list[str]:
 
 
 def _arguments(kind: str, last: str, folder: str, state: str) -> list[str]:
-    if kind in ("nothing", "shell", "command", "schema"):
+    if kind in FIXED:
         words: list[str] = {
             "nothing": [],
+            "file": [],
+            "cache": ["push", "pull", "key"],
             "shell": list(SCRIPTS),
-            "command": [*COMMANDS],
+            "command": [*known_commands()],
             "schema": ["images", "images-lock"],
         }[kind]
         return [word for word in words if word.startswith(last)]
@@ -123,6 +127,13 @@ def _arguments(kind: str, last: str, folder: str, state: str) -> list[str]:
     images, bundles = declared(folder, state)
     names = {"image": images, "bundle": bundles | images, "either": bundles | images}[kind]
     return sorted(name for name in names if name.startswith(last))
+
+
+def known_commands() -> list[str]:
+    """The commands that there are, those of the table first."""
+    from .commands import COMMANDS as PLACES
+
+    return [name for name in COMMANDS if name in PLACES]
 
 
 def _targets(last: str, folder: str, state: str, *, commands: bool) -> list[str]:
@@ -135,7 +146,9 @@ def _targets(last: str, folder: str, state: str, *, commands: bool) -> list[str]
         return sorted(f"{step}:{name}" for name in names if name.startswith(start))
     found = [f"{each}:" for each in STEPS if each.startswith(last)]
     if commands:
-        found += [f"{name}\t{COMMANDS[name][1]}" for name in COMMANDS if name.startswith(last)]
+        found += [
+            f"{name}\t{COMMANDS[name][1]}" for name in known_commands() if name.startswith(last)
+        ]
     if len(found) == 1 and found[0].endswith(":"):
         return _targets(found[0], folder, state, commands=False) or found
     return found

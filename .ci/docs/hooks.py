@@ -13,7 +13,7 @@ import pages
 from mkdocs.structure.files import File, Files
 
 MADE = {
-    "reference/commands.md": lambda: pages.commands_page(),
+    "reference/commands.md": pages.commands_page,
     "reference/images-toml.md": lambda: pages.schema_page("images"),
     "reference/images-lock.md": lambda: pages.schema_page("images-lock"),
 }

@@ -16,16 +16,16 @@ from ..support.command import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / ".ci" / "docs"))
 
-import pages  # noqa: E402
+import pages
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     configuration = CHECKOUT / ".ci" / "docs" / "mkdocs.yml"
+    words = ["build", "-q", "--strict", "-f", str(configuration), "-d", str(folder)]
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-f", str(configuration)]
-        + ["-d", str(folder)],
+        [sys.executable, "-m", "mkdocs", *words],
         capture_output=True,
         text=True,
         check=False,
