@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import os
 
-from .store.runtime.session import LIMITS_REQUIRED, Session, Settings, remove_stale
+from .store.runtime.prepare import clear_persistent
+from .store.runtime.session import Session
+from .store.runtime.settings import LIMITS_REQUIRED, Settings
+from .store.runtime.stale import remove_stale
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,5 +76,16 @@ def run_bundle(
     session = Session(settings)
     status = session.run()
     if session.timed_out:
-        progress.note(f"{name}: stopped after {timeout:g} seconds")
+        settings.note(f"stopped after {timeout:g} seconds")
+    if session.out_of_memory:
+        settings.note("ran out of memory: the kernel killed a process at the bundle's mem_limit")
     return status
+
+
+def reset_bundle(*, name: str, run_dir: str | PathLike[str]) -> None:
+    """Empty a persistent bundle's writable layer.
+
+    Raises:
+        RuntimeFailed: a container is using it.
+    """
+    clear_persistent(os.path.abspath(run_dir), name)

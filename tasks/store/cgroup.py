@@ -6,6 +6,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 ROOT = "/sys/fs/cgroup"
@@ -19,7 +20,6 @@ LIMITS = {  # runtime-spec linux.resources, and the controller that it needs
     "network": "net_cls",
     "rdma": "rdma",
 }
-V1_NAMES = {"io": "blkio"}
 
 
 def hierarchies() -> dict[str, str]:
@@ -75,22 +75,27 @@ def declared_limits(config: dict[str, Any]) -> list[str]:
     return sorted(needed)
 
 
-def unavailable(needed: list[str], *, privileged: bool) -> list[str]:
-    """Those of the controllers that cannot be used to limit a container here."""
-    if not needed:
-        return []
-    available = controllers()
-    missing = [name for name in needed if name not in available]
-    if privileged:
-        return missing
-    own = own_groups()
-    for name in needed:
-        folder = available.get(name)
-        if folder is not None:
-            path = folder + own.get(V1_NAMES.get(name, name), own.get("", "/"))
-            if not os.access(path, os.W_OK) or not os.access(path + "/cgroup.procs", os.W_OK):
-                missing.append(name)
-    return sorted(set(missing))
+def unavailable(needed: list[str]) -> list[str]:
+    """Those of the controllers that this host does not have."""
+    available = controllers() if needed else {}
+    return [name for name in needed if name not in available]
+
+
+def delegated_parent(needed: list[str]) -> str | None:
+    """The group below which an ordinary user may set these limits, or None.
+
+    Version 2 only: the group beside our own, where systemd gave its parent to this user.
+    Spec: the kernel's cgroup-v2 "Delegation".
+    """
+    if version() != "v2":
+        return None
+    root = hierarchies()[""]
+    parent = os.path.dirname(own_groups().get("", "/"))
+    folder = root + parent
+    if not all(os.access(path, os.W_OK) for path in (folder, folder + "/cgroup.procs")):
+        return None
+    enabled = _read(folder + "/cgroup.subtree_control").split()
+    return parent if set(needed) <= set(enabled) else None
 
 
 def own_groups() -> dict[str, str]:
@@ -134,3 +139,74 @@ def _read(path: str) -> str:
             return stream.read()
     except OSError:
         return ""
+
+
+class MemoryWatch:
+    """Tells whether a container ran out of its memory, although its groups go when it ends.
+
+    Version 1 signals an eventfd when the limit is reached, and once more when the group is
+    removed: only at the first can the group still be read. Version 2 counts in memory.events.
+    """
+
+    def __init__(self, group: str) -> None:
+        self._exceeded = False
+        folder = hierarchies().get("memory")
+        if folder is None:
+            self._start(self._count_events, hierarchies().get("", ROOT) + group)
+        else:
+            self._start(self._await_event, folder + group)
+
+    def _start(self, watch: Callable[[str], None], folder: str) -> None:
+        import threading
+
+        self._thread = threading.Thread(target=watch, args=(folder,), daemon=True)
+        self._thread.start()
+
+    def _await_event(self, folder: str) -> None:
+        if not _await_folder(folder):
+            return
+        try:
+            control = os.open(folder + "/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            event = os.eventfd(0, os.EFD_CLOEXEC)
+            with open(folder + "/cgroup.event_control", "w", encoding="ascii") as stream:
+                stream.write(f"{event} {control}")
+        except OSError:
+            return
+        os.eventfd_read(event)
+        try:
+            os.pread(control, 4096, 0)
+        except OSError:
+            return
+        self._exceeded = True
+
+    def _count_events(self, folder: str) -> None:
+        import select
+
+        if not _await_folder(folder):
+            return
+        poller = select.poll()
+        try:
+            with open(folder + "/memory.events", "rb", buffering=0) as stream:
+                poller.register(stream, select.POLLPRI)
+                while not self._exceeded:
+                    poller.poll(200)
+                    stream.seek(0)
+                    counts = dict(line.split() for line in stream.read().splitlines())
+                    self._exceeded = int(counts.get(b"oom_kill", 0)) > 0
+        except OSError:
+            return
+
+    def was_exceeded(self) -> bool:
+        """To be asked once the container has ended and its groups are gone."""
+        self._thread.join(1)
+        return self._exceeded
+
+
+def _await_folder(folder: str) -> bool:
+    import time
+
+    for _ in range(2000):
+        if os.path.isdir(folder):
+            return True
+        time.sleep(0.001)
+    return False

@@ -23,11 +23,11 @@ WORK = "work"
 
 def mount_overlay(
     *, upper: str, work: str, volatile: bool, fuse: str | None, note: Callable[[str], None]
-) -> None:
+) -> bool:
     """Mount ``lower`` (a link to the rootfs) with ``upper`` above it on ``merged``.
 
     Falls back to fuse-overlayfs, and at last to a copy. ``volatile`` is for upper directories
-    that are thrown away: nothing in them has to reach the disk.
+    that are thrown away: nothing in them has to reach the disk. Says whether a process serves it.
     """
     _copy_root_mode(upper)
     layers = f"lowerdir={LOWER},upperdir={upper},workdir={work}"
@@ -43,15 +43,16 @@ def mount_overlay(
         except OSError as error:
             reason = reason or os.strerror(error.errno or errno.EINVAL)
         else:
-            return
+            return False
     if fuse is not None and _mount_fuse(fuse, layers):
-        return
+        return True
     if not volatile:
         raise OSError(
             errno.EOPNOTSUPP, f"a persistent bundle needs overlayfs, which says {reason}", MERGED
         )
     note(f"overlayfs says {reason}: copying the rootfs for this run")
     _copy(MERGED)
+    return False
 
 
 def mount_read_only() -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 
+from ..cgroup import LIMITS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 INIT_TARGET = "/.doit-oci-init"
 PROJECT = "../../../"
 """See docs/decisions/0003: what a relative host path begins with in the portable file."""
@@ -92,13 +93,13 @@ def _below_a_mount(config: dict[str, Any], destination: str) -> bool:
 
 
 def set_network(config: dict[str, Any], mode: str, resolver_folder: str | None) -> None:
-    """``none`` and ``user``: a namespace of its own; ``host``: this host's.
+    """``none``: a namespace of its own; ``host`` and ``user``: the one that the runtime is in.
 
     ``resolver_folder`` holds the resolv.conf and hosts to show, where there is a network.
     """
     namespaces = config.setdefault("linux", {}).setdefault("namespaces", [])
     namespaces[:] = [item for item in namespaces if item["type"] != "network"]
-    if mode != "host":
+    if mode == "none":
         namespaces.append({"type": "network"})
     if resolver_folder is None:
         return
@@ -120,8 +121,15 @@ def set_group(config: dict[str, Any], path: str) -> str:
     return str(linux.setdefault("cgroupsPath", path))
 
 
-def drop_limits(config: dict[str, Any]) -> None:
-    (config.get("linux") or {}).pop("resources", None)
+def drop_limits(config: dict[str, Any], controllers: Sequence[str]) -> None:
+    """Take out the limits that need these controllers."""
+    resources = config["linux"]["resources"]
+    for key, name in LIMITS.items():
+        if name in controllers:
+            resources.pop(key, None)
+    if "cpuset" in controllers:
+        for key in ("cpus", "mems"):
+            resources.get("cpu", {}).pop(key, None)
 
 
 def fit_capabilities(
@@ -167,12 +175,10 @@ def fit_user_namespace(
             for option in mount.get("options", ())
             if not (option.startswith(("uid=", "gid=")) and not mapped(int(option[4:])))
         ]
-    if not has_own_network(config):
-        _bind_sys(config)
     return None
 
 
-def _bind_sys(config: dict[str, Any]) -> None:
+def bind_sys(config: dict[str, Any]) -> None:
     """Only the owner of a network namespace may mount its sysfs."""
     for mount in config.get("mounts", ()):
         if mount.get("type") == "sysfs":

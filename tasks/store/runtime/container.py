@@ -49,6 +49,14 @@ class Container:
         os.unlink(self.folder + ".lock")
         os.close(self.lock)
 
+    def remove_layers(self) -> None:
+        """Remove all but the record and the logs."""
+        for entry in os.scandir(self.folder):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree_of_any_owner(entry.path)
+            elif entry.is_symlink():
+                os.unlink(entry.path)
+
     def release(self) -> None:
         """Keep the directory and leave it to whoever comes next."""
         os.close(self.lock)

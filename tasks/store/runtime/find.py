@@ -26,6 +26,10 @@ class RuntimeCommand:
         self.kind = kind
         self.arguments = tuple(arguments)
 
+    def command(self, state: str) -> list[str]:
+        """The command line up to the subcommand, with the folder of the runtime's state."""
+        return [self.path, "--root", state, *self.arguments]
+
 
 def find_executable(name: str, environment: Mapping[str, str] | None = None) -> str | None:
     """Look on PATH, then in the system's folders: an ordinary user's PATH often lacks sbin."""

@@ -12,6 +12,8 @@ import os
 import signal
 
 from .. import cgroup, kernel, overlay, user_namespace
+from .network import enter_network
+from .signals import FORWARDED, default_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..user_namespace import IdMap
+    from .network import Helper
 
 
 class Launch:
     """What the child needs to know."""
 
     __slots__ = (
-        "argv", "folder", "fuse", "hide_unified", "read_only", "standard_files",
+        "argv", "folder", "fuse", "hide_unified", "network", "read_only", "standard_files",
         "upper", "volatile", "work",
     )  # fmt: skip
 
@@ -40,6 +43,7 @@ class Launch:
         volatile: bool,
         fuse: str | None,
         hide_unified: bool,
+        network: Helper | None,
         standard_files: tuple[int, int, int] | None,
     ) -> None:
         self.argv = argv
@@ -50,6 +54,7 @@ class Launch:
         self.volatile = volatile
         self.fuse = fuse
         self.hide_unified = hide_unified
+        self.network = network
         self.standard_files = standard_files
 
 
@@ -108,7 +113,12 @@ def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[in
         if own_group:
             os.setpgid(0, 0)
         kernel.unshare(kernel.CLONE_NEWNS)
-        prepare_mounts(launch, note=lambda text: _tell(report, "note", text))
+        helped = prepare_mounts(launch, note=lambda text: _tell(report, "note", text))
+        if launch.network is not None:
+            enter_network(launch.network, lambda: default_signals(mask))
+            helped = True
+        if helped:
+            _stay_and_wait(launch, report, mask)
         exec_runtime(launch, mask)
     except OSError as error:
         where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
@@ -119,12 +129,35 @@ def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[in
         os._exit(125)
 
 
+def _stay_and_wait(launch: Launch, report: int, mask: set[int]) -> NoReturn:
+    """Stay process 1, where helpers live beside the runtime: crun would wait for them to end."""
+    waited = {*FORWARDED, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    runtime = os.fork()
+    if runtime == 0:
+        kernel.die_with_parent(signal.SIGKILL)
+        exec_runtime(launch, mask)
+    os.close(report)
+    while True:
+        number = signal.sigwaitinfo(waited).si_signo
+        if number != signal.SIGCHLD:
+            os.kill(runtime, number)
+            continue
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+            if ended[0] == runtime:
+                code = os.waitstatus_to_exitcode(ended[1])
+                os._exit(128 - code if code < 0 else code)
+
+
 def _tell(report: int, kind: str, text: str) -> None:
     os.write(report, json.dumps([kind, text]).encode() + b"\n")
 
 
-def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> None:
-    """The private mount namespace's own view: /proc of the new pid namespace, and the root."""
+def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> bool:
+    """The private mount namespace's own view: /proc of the new pid namespace, and the root.
+
+    Says whether a process serves the root.
+    """
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     if launch.hide_unified:
@@ -132,14 +165,14 @@ def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> None:
     os.chdir(launch.folder)
     if launch.read_only:
         overlay.mount_read_only()
-    else:
-        overlay.mount_overlay(
-            upper=launch.upper,
-            work=launch.work,
-            volatile=launch.volatile,
-            fuse=launch.fuse,
-            note=note,
-        )
+        return False
+    return overlay.mount_overlay(
+        upper=launch.upper,
+        work=launch.work,
+        volatile=launch.volatile,
+        fuse=launch.fuse,
+        note=note,
+    )
 
 
 def exec_runtime(launch: Launch, mask: set[int]) -> None:
@@ -147,7 +180,5 @@ def exec_runtime(launch: Launch, mask: set[int]) -> None:
     if launch.standard_files is not None:
         for target, source in enumerate(launch.standard_files):
             os.dup2(source, target)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would pass that on
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    default_signals(mask)
     os.execv(launch.argv[0], list(launch.argv))

@@ -12,23 +12,12 @@ import signal
 import threading
 import time
 
+from .signals import FORWARDED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FORWARDED = frozenset(
-    (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGWINCH,
-        signal.SIGCONT,
-        signal.SIGALRM,
-    )
-)
 TICK = 0.05
 
 

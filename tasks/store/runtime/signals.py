@@ -1,0 +1,48 @@
+"""Signal names, as images and people write them."""
+
+from __future__ import annotations
+
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FORWARDED = frozenset(
+    (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+        signal.SIGCONT,
+        signal.SIGALRM,
+    )
+)
+STOP_SIGNAL = "org.opencontainers.image.stopSignal"
+
+
+def stop_signal(config: dict[str, Any]) -> int:
+    """The signal that asks the container to end; image-spec's annotation, or SIGTERM."""
+    name = str((config.get("annotations") or {}).get(STOP_SIGNAL) or "SIGTERM")
+    return parse_signal(name) or signal.SIGTERM
+
+
+def parse_signal(name: str) -> int | None:
+    """``SIGINT``, ``int``, ``2``, ``RTMIN+3`` → number; None for what is no signal."""
+    if name.isdigit():
+        return int(name) if 0 < int(name) <= signal.SIGRTMAX else None
+    text, _, offset = name.upper().removeprefix("SIG").partition("+")
+    number = getattr(signal, "SIG" + text, None)
+    if not isinstance(number, int) or (offset and not offset.isdigit()):
+        return None
+    return int(number) + int(offset or 0)
+
+
+def default_signals(mask: set[int]) -> None:
+    """Before another program takes over: Python ignores two signals, and exec passes that on."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

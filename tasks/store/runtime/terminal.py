@@ -1,0 +1,89 @@
+"""The terminal that a run borrows: its mode is given back however the run ends.
+
+A bundle with ``tty = true`` gets a terminal even where we have none, as in CI: then one of our
+own stands between, and its output is passed on.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Terminal:
+    """Context of a run with ``process.terminal``; ``files`` is what the runtime gets as 0, 1, 2."""
+
+    def __init__(self) -> None:
+        self.files: tuple[int, int, int] | None = None
+        self._mode: list[Any] | None = None
+        self._own = -1
+
+    def __enter__(self) -> Terminal:
+        import termios
+
+        self._own = next((number for number in (0, 1, 2) if os.isatty(number)), -1)
+        if self._own < 0:
+            self._open_pair()
+        else:
+            self._mode = termios.tcgetattr(self._own)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import termios
+
+        if self.files is not None:
+            os.close(self.files[0])
+            self._pump.join()
+        elif self._mode is not None:
+            try:
+                termios.tcsetattr(self._own, termios.TCSADRAIN, self._mode)
+            except termios.error:
+                pass
+
+    def _open_pair(self) -> None:
+        import threading
+        import tty
+
+        ours, theirs = os.openpty()
+        tty.setraw(theirs)  # the container's own terminal is the one that edits lines
+        self.files = (theirs, theirs, theirs)
+        self._pump = threading.Thread(target=_pump, args=(ours,), daemon=True)
+        self._feed = threading.Thread(target=_feed, args=(ours,), daemon=True)
+
+    def start(self) -> None:
+        """Begin to pass data on; after the fork, which threads would not survive."""
+        if self.files is not None:
+            self._pump.start()
+            self._feed.start()
+
+
+def _pump(source: int) -> None:
+    while True:
+        try:
+            block = os.read(source, 65536)
+        except OSError:  # EIO: the other end is closed everywhere
+            break
+        if not block:
+            break
+        _write_whole(1, block)
+
+
+def _feed(target: int) -> None:
+    while block := os.read(0, 65536):
+        try:
+            _write_whole(target, block)
+        except OSError:
+            return
+    try:
+        os.write(target, b"\x04")
+    except OSError:
+        pass
+
+
+def _write_whole(target: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(target, view) :]
