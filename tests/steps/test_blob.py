@@ -149,6 +149,9 @@ def chunked(handler: Handler, *chunks: bytes, end: bool = True) -> None:
 
 GOOD: dict[str, Callable[[Handler, bytes], None]] = {
     "in chunks": lambda handler, content: chunked(handler, content[:7], content[7:]),
+    "with a length that cannot be read": lambda handler, content: handler.answer(
+        200, content, length=-1, Content_Length="\xb2"
+    ),
     "until the connection closes": lambda handler, content: handler.answer(200, content, length=-1),
 }
 
@@ -212,6 +215,7 @@ RETRIED: dict[str, Callable[[Handler], Any]] = {
     "429 until a date long past": lambda handler: handler.answer(
         429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"
     ),
+    "429 with a superscript": lambda handler: handler.answer(429, Retry_After="\xb2"),
     "429 with nonsense": lambda handler: handler.answer(429, Retry_After="soon"),
     "502": lambda handler: handler.answer(502),
     "503": lambda handler: handler.answer(503, b"<html>"),

@@ -182,8 +182,7 @@ class RegistryClient:
         def once() -> tuple[bytes, requests.Response]:
             response = self._answer("GET", path, headers or {}, WHOLE)
             subject = f"{self.endpoint}: {path.partition('?')[0]}"
-            text = response.headers.get("Content-Length", "")
-            announced = int(text) if text.isdigit() else None
+            announced = content_length(response)
             if announced is not None and announced > limit:
                 response.close()
                 raise SizeMismatch(subject=subject, expected=limit, actual=announced)
@@ -319,6 +318,12 @@ def release(response: requests.Response) -> None:
         response.close()
 
 
+def content_length(response: requests.Response) -> int | None:
+    """The length of the body, where the server says one that can be read."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
 def _announced(response: requests.Response) -> Digest | None:
     try:
         return parse_digest(response.headers.get("Docker-Content-Digest", ""))
@@ -331,7 +336,7 @@ def _retry_after(response: requests.Response) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text[:9])
     from email.utils import parsedate_to_datetime
 

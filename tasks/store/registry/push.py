@@ -11,7 +11,7 @@ from urllib.parse import quote, urljoin
 
 from ...errors import RegistryError
 from ..atomic import store_error
-from .client import RegistryClient, release
+from .client import RegistryClient, content_length, release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +31,9 @@ def has_blob(client: RegistryClient, descriptor: Descriptor) -> bool:
         if error.status == 404:
             return False
         raise
-    announced = response.headers.get("Content-Length", "")
+    announced = content_length(response)
     release(response)
-    return not announced.isdigit() or int(announced) == descriptor.size
+    return announced in (None, descriptor.size)
 
 
 def push_blob(

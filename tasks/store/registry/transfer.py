@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from ...errors import ContentError, RegistryError, SizeMismatch
 from ..blob_store import PartialBlob
-from .client import RegistryClient, release
+from .client import RegistryClient, content_length, release
 from .connection import body_errors, reader
 from .limits import Limits
 
 if TYPE_CHECKING:
     import requests
 
-CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 NOT_FOUND = 404
 WHOLE = frozenset({200})
 PARTIAL = frozenset({200, 206, 416})
@@ -175,10 +175,9 @@ class Transfer:
         subject = self._subject(partial)
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ContentError("the registry encodes the blob on its way", subject=subject)
-        announced = response.headers.get("Content-Length", "")
-        size = partial.descriptor.size
-        if response.status_code == 200 and announced.isdigit() and int(announced) != size:
-            raise SizeMismatch(subject=subject, expected=size, actual=int(announced))
+        announced, size = content_length(response), partial.descriptor.size
+        if response.status_code == 200 and announced not in (None, size):
+            raise SizeMismatch(subject=subject, expected=size, actual=announced or 0)
 
     def _copy(
         self, response: requests.Response, partial: PartialBlob, advance: Callable[[int], None]

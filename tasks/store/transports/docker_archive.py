@@ -50,7 +50,7 @@ class DockerArchiveSource(LocalSource):
 
     def _choose(self) -> dict[str, Any]:
         wanted = self.reference.tag
-        if wanted.startswith(INDEX_MARK) and wanted[1:].isdigit():
+        if wanted.startswith(INDEX_MARK) and wanted[1:].isascii() and wanted[1:].isdigit():
             found = self._items[int(wanted[1:]) :][:1]
         elif wanted:
             name = _normal(wanted)
