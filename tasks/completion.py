@@ -1,8 +1,8 @@
 """Tab completion: scripts for bash, zsh and fish, and the words they offer, without doit.
 
 The scripts hand the line so far to the hidden word ``__complete``; what comes back is one word a
-line. Names come from the compiled declaration while its text is that of images.toml, otherwise
-from the table headers and the lock: neither TOML nor the graph is loaded for it.
+line. Names come from the table headers; where those are not all, from the compiled declaration
+while its text is that of images.toml, or from the lock: neither TOML nor the graph is loaded.
 """
 
 from __future__ import annotations
@@ -166,13 +166,15 @@ def declared(folder: str, state: str = "") -> tuple[set[str], set[str]]:
             text = file.read()
     except (OSError, ValueError):
         return set(), set()
+    images, bundles, exact = _headers(text)
+    if exact:
+        return images, bundles
     base = os.path.join(folder, state) if state else f"{place}/build"
     compiled = _json(f"{base}/images.json")
     if compiled.get("text") == text and isinstance(compiled.get("value"), dict):
         value = compiled["value"]
         return set(value.get("images", ())), set(value.get("bundles", ()))
     lock = _json(f"{place}/images.lock")
-    images, bundles = _headers(text)
     return images | set(lock.get("images", ())), bundles | set(lock.get("bundles", ()))
 
 
@@ -187,19 +189,27 @@ def _json(path: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _headers(text: str) -> tuple[set[str], set[str]]:
-    """The second part of each ``[images.…]`` and ``[bundles.…]``; good enough to be offered."""
+def _headers(text: str) -> tuple[set[str], set[str], bool]:
+    """The second part of each ``[images.…]`` and ``[bundles.…]``, and whether these are all.
+
+    They are not where ``images`` is an inline table, or its names are dotted keys.
+    """
     found: dict[str, set[str]] = {"images": set(), "bundles": set()}
+    exact = True
     for line in text.splitlines():
+        if line[:1] in "[ \tib" and line.lstrip().startswith(("images", "bundles", "[ ")):
+            exact = False
         if not line.startswith("["):
             continue
         kind, dot, rest = line.strip("[] \t").partition(".")
+        if not dot and kind.split("]")[0] in found:
+            exact = False
         if dot and kind in found:
             quote = rest[:1]
             quoted = quote in ('"', "'")
             name = rest[1:].partition(quote)[0] if quoted else rest.partition(".")[0]
             found[kind].add(name.partition("]")[0].strip())
-    return found["images"] - {""}, found["bundles"] - {""}
+    return found["images"] - {""}, found["bundles"] - {""}, exact
 
 
 def complete(line: str) -> int:

@@ -222,10 +222,18 @@ def manual_page() -> str:
             lines += [".PP", _roff(purpose[:1].upper() + purpose[1:]) + ":", ".PP", ".nf"]
             lines += [_roff("    " + line), ".fi"]
     lines += [".SH EXIT STATUS", *_roff_table(STATUSES)]
+    lines += [".SH ENVIRONMENT", *_roff_table(ENVIRONMENT)]
     lines += [".SH FILES", *_roff_table(FILES)]
     return "\n".join(lines) + "\n"
 
 
+ENVIRONMENT = (
+    ("DOIT_OCI_DIR", "the state directory, where --dir says nothing"),
+    ("REGISTRY_AUTH_FILE, DOCKER_CONFIG", "where credentials are read, as skopeo does"),
+    ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "proxies for registries"),
+    ("SOURCE_DATE_EPOCH", "the time of what has to have one, in seconds"),
+    ("NO_COLOR, TERM", "how progress is shown"),
+)
 FILES = (
     ("images.toml", "the declaration"),
     ("images.lock", "what its tags mean; meant to be committed"),
