@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lock": ("image", "resolve tags to digests", ("--check", "--update")),
     "man": ("nothing", "print the manual page", ()),
     "reproduce": ("bundle", "build twice and compare", ()),
+    "report": ("nothing", "write a page about the last build", ("--output",)),
     "schema": ("schema", "print a JSON schema", ()),
     "validate": ("either", "check documents against their schemas", ()),
     "verify": ("either", "rehash what has been built", ()),

@@ -18,7 +18,7 @@ from doit.cmd_run import Run as StockRun
 from doit.cmdparse import CmdParseError
 from doit.dependency import JsonDB
 from doit.doit_cmd import DoitMain
-from doit.exceptions import BaseFail, TaskFailed
+from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ZeroReporter
 from doit.task import Task
 
@@ -142,6 +142,9 @@ class Reporter(ZeroReporter):  # type: ignore[misc]
         if fail.traceback and not isinstance(fail, TaskFailed):
             self.unexpected = True
             self.events.error(task.name, f"this is a bug in doit-oci\n{fail.get_msg()}", bug=True)
+        elif isinstance(fail, UnmetDependency):
+            if task.actions:
+                self.events.error(task.name, f"not done, because {fail.message.strip()} failed")
         elif fail.report or isinstance(fail, TaskFailed):
             message, _, hint = fail.message.strip().partition("\nhint: ")
             self.events.error(task.name, message, hint=hint)

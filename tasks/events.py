@@ -25,10 +25,6 @@ BETWEEN_BYTES = 1.0
 """Seconds between two ``bytes`` events of one item."""
 
 
-SHORT = 12
-"""Characters of a digest that tell it from others."""
-
-
 class Item:
     """One piece of work that was begun: a blob, a layer or a step."""
 
@@ -41,31 +37,60 @@ class Item:
 
 
 class Totals:
-    """The sums of one invocation; bytes and counts."""
+    """The sums of one invocation; bytes and counts.
 
-    __slots__ = ("blobs", "failed", "fetched", "layers", "reused", "saved", "steps", "unpacked")
+    A blob counts once, however many tasks met at it: fetched if anyone fetched it, else reused.
+    """
 
     def __init__(self) -> None:
-        self.fetched = self.blobs = self.unpacked = self.layers = 0
-        self.reused = self.saved = self.steps = self.failed = 0
+        self.unpacked = self.layers = self.steps = self.failed = 0
+        self._fetched: dict[str, int] = {}
+        self._reused: dict[str, int] = {}
 
     def add(self, item: Item, outcome: str) -> None:
-        if outcome == "failed":
-            self.failed += item.kind == "step"
-        elif item.kind == "step":
-            self.steps += not item.subject.startswith("run:")
+        if item.kind == "step":
+            done = outcome == "done" and not item.subject.startswith("run:")
+            self.steps += done
+            self.failed += outcome == "failed"
         elif outcome == "reused":
-            self.reused += 1
-            self.saved += item.total or item.done
-        elif item.kind == "blob":
-            self.blobs += 1
-            self.fetched += item.done
-        elif item.kind == "layer":
+            self._reused[f"{item.kind} {short(item.subject)}"] = item.total or item.done
+        elif outcome == "done" and item.kind == "blob":
+            self._fetched[f"blob {short(item.subject)}"] = item.done
+        elif outcome == "done":
             self.layers += 1
             self.unpacked += item.done
 
+    def hit(self, subject: str, size: int) -> bool:
+        """A task was up to date; False for a blob that another task has just fetched along."""
+        kind, _, name = subject.partition(":")
+        key = f"blob {short(name)}" if kind == "blob" else subject
+        self._reused[key] = size
+        return key not in self._fetched
+
+    @property
+    def fetched(self) -> int:
+        return sum(self._fetched.values())
+
+    @property
+    def blobs(self) -> int:
+        return len(self._fetched)
+
+    @property
+    def reused(self) -> int:
+        return len(self._reused.keys() - self._fetched.keys())
+
+    @property
+    def saved(self) -> int:
+        return sum(size for key, size in self._reused.items() if key not in self._fetched)
+
     def to_json(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        names = ("blobs", "failed", "fetched", "layers", "reused", "saved", "steps", "unpacked")
+        return {name: getattr(self, name) for name in names}
+
+
+def short(subject: str) -> str:
+    """What tells a digest from others, however much of it is given."""
+    return subject.rpartition(":")[2][:12]
 
 
 class Events:
@@ -86,7 +111,6 @@ class Events:
         self._clock, self._wall = clock, wall
         self._lock = threading.RLock()
         self._open: dict[int, Item] = {}
-        self._fetched: set[str] = set()
         self._count = 0
         self._origin: float | None = None
         self._ended = False
@@ -121,8 +145,6 @@ class Events:
             if found is None:
                 return
             self.totals.add(found, outcome)
-            if found.kind == "blob":
-                self._fetched.add(found.subject.rpartition(":")[2][:SHORT])
             seconds = round(self._clock() - found.began, 6)
             event = {"item": item, "kind": found.kind, "subject": found.subject}
             event |= {"outcome": outcome, "bytes": found.done, "seconds": seconds}
@@ -138,11 +160,8 @@ class Events:
         A blob that another blob's task has just fetched along is none.
         """
         with self._lock:
-            if subject.rpartition(":")[2][:SHORT] in self._fetched:
-                return
-            self.totals.reused += 1
-            self.totals.saved += size
-            self._tell("hit", {"subject": subject} | ({"bytes": size} if size else {}))
+            if self.totals.hit(subject, size):
+                self._tell("hit", {"subject": subject} | ({"bytes": size} if size else {}))
 
     def error(self, subject: str, message: str, *, hint: str = "", bug: bool = False) -> None:
         with self._lock:
@@ -213,7 +232,7 @@ class Record:
             return
         self._events.append(event)
         runs = name == "start" and event["kind"] == "step" and event["subject"].startswith("run:")
-        self._worked = self._worked or (name == "start" and not runs) or name == "error"
+        self._worked = self._worked or (name == "start" and not runs)
         if self._worked and (runs or name == "end"):
             self._write()
 

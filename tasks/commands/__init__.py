@@ -26,4 +26,5 @@ COMMANDS = {
     "why": "commands.insight:Why",
     "graph": "commands.insight:Graph",
     "diff": "commands.insight:Diff",
+    "report": "commands.insight:Report",
 }

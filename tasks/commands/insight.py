@@ -121,3 +121,33 @@ class Diff(ProjectCommand):
         for title, each in found.items():
             sys.stdout.write(f"{title}\n{difference_text(each, every=given['all'])}")
         return 0
+
+
+class Report(ProjectCommand):
+    """``report [--output PATH]``"""
+
+    doc_purpose = "write one HTML page about the last build, and print its path"
+    doc_usage = "[--output PATH]"
+    cmd_options = (
+        {
+            "name": "output",
+            "short": "o",
+            "long": "output",
+            "type": str,
+            "default": "",
+            "help": "where to write it; default: report/index.html in the state directory",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..report.content import gather
+        from ..report.page import write_page
+        from ..store.atomic import write_atomic
+
+        if names:
+            raise DeclarationError("takes no names", subject="report")
+        page = self.plan.workspace.record.with_name("index.html")
+        path = Path(given["output"]) if given["output"] else page
+        write_atomic(path, write_page(gather(self.plan)).encode(errors="replace"))
+        sys.stdout.write(f"{path}\n")
+        return 0

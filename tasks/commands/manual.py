@@ -77,6 +77,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "man": (("doit-oci man | man -l -", "read it"),),
     "reproduce": (("doit-oci reproduce shell", "prove that the digest is the same elsewhere"),),
+    "report": (("doit-oci report --output report.html", "for CI to keep"),),
     "run": (
         ("doit-oci run:hello-world", "build what is out of date and run"),
         ("doit-oci run:shell -- bash -c 'echo $HOME'", "with another command"),

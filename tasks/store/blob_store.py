@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -102,17 +102,27 @@ class BlobStore:
             write_atomic(path, content, tmp=self.tmp)
         return actual
 
-    def put_stream(self, descriptor: Descriptor, stream: BinaryIO) -> None:
-        """Store what a stream holds. Raises: DigestMismatch, SizeMismatch, StoreError."""
+    def put_stream(
+        self,
+        descriptor: Descriptor,
+        stream: BinaryIO,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> bool:
+        """Store what a stream holds; False where the blob is there already.
+
+        Raises: DigestMismatch, SizeMismatch, StoreError.
+        """
         with self.partial(descriptor) as partial:
             if partial.is_stored:
-                return
+                return False
             partial.restart()
             buffer = bytearray(CHUNK)
             view = memoryview(buffer)
             while count := stream.readinto(buffer):  # type: ignore[attr-defined]
                 partial.write(view[:count])
+                advance(count)
             partial.commit()
+        return True
 
     def partial(self, descriptor: Descriptor) -> PartialBlob:
         """Begin or continue a blob; waits for another process that is at the same one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -45,19 +46,21 @@ class LocalSource:
         return self.verified(self.blob_name(descriptor.digest), descriptor.digest, CONFIG_LIMIT)
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore, jobs: int) -> int:
+        moved = 0
         for descriptor in descriptors:
             item = self.progress.start("blob", descriptor.digest.short, descriptor.size)
             outcome = "failed"
             try:
                 with self.open_blob(descriptor.digest) as stream:
-                    store.put_stream(descriptor, stream)
-                self.progress.advance(item, descriptor.size)
-                outcome = "done"
+                    told = partial(self.progress.advance, item)
+                    fresh = store.put_stream(descriptor, stream, told)
+                moved += descriptor.size if fresh else 0
+                outcome = "done" if fresh else "reused"
             except OSError as error:
                 raise unreadable(self.subject, str(descriptor.digest), error) from error
             finally:
                 self.progress.finish(item, outcome)
-        return sum(descriptor.size for descriptor in descriptors)
+        return moved
 
     def tags(self) -> list[str]:
         return []
