@@ -274,7 +274,7 @@ def test_stalled_transfer_is_broken_off_and_continued(
         release.wait(20)
 
     fake_registry.once("blobs", stall)
-    puller.limits = replace(QUICK, read_timeout=0.3)
+    puller.limits = replace(QUICK, read_timeout=1.0)
     try:
         puller.fetch(name, locked)
     finally:

@@ -5,6 +5,7 @@ Messages are made here and never taken from requests, whose texts contain URLs w
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -268,14 +269,20 @@ def reader(response: requests.Response) -> Callable[[memoryview], int]:
     if file is None or getattr(inner, "chunked", True) or inner.length is None:
         return lambda view: _read_some(inner, view)
 
+    ahead = io.DEFAULT_BUFFER_SIZE  # what was read with the headers comes first, and alone
+
     def readinto1(view: memoryview) -> int:
-        count: int = file.readinto1(view[: inner.length])
+        nonlocal ahead
+        if inner.isclosed():
+            return 0
+        count: int = file.readinto1(view[: min(inner.length, ahead or len(view))])
+        ahead = 0
         inner.length -= count
         if not inner.length:
             inner.close()
         return count
 
-    return lambda view: 0 if inner.isclosed() else readinto1(view)
+    return readinto1
 
 
 def _read_some(inner: Any, view: memoryview) -> int:
