@@ -120,7 +120,7 @@ def _arguments(kind: str, last: str, folder: str, state: str) -> list[str]:
             "cache": ["push", "pull", "key"],
             "shell": list(SCRIPTS),
             "command": [*known_commands()],
-            "schema": ["images", "images-lock"],
+            "schema": ["images", "images-lock", "events"],
         }[kind]
         return [word for word in words if word.startswith(last)]
     if kind == "target":
