@@ -79,7 +79,7 @@ def test_nothing_to_run() -> None:
 
 
 def test_no_config_object() -> None:
-    assert convert(None, {"command": ["x"]}, **{"config": None}).config["process"]["args"] == ["x"]
+    assert convert(None, {"command": ["x"]}, config=None).config["process"]["args"] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_a_declared_volume_takes_the_place_of_the_images() -> None:
 
 
 def test_a_declared_tmpfs_takes_the_place_of_a_default() -> None:
-    overrides = {"tmpfs": {"/dev/shm": {"type": "tmpfs", "options": ["size=1"]}}}  # noqa: S108
-    found = [m for m in convert({}, overrides).config["mounts"] if m["destination"] == "/dev/shm"]  # noqa: S108
+    overrides = {"tmpfs": {"/dev/shm": {"type": "tmpfs", "options": ["size=1"]}}}
+    found = [m for m in convert({}, overrides).config["mounts"] if m["destination"] == "/dev/shm"]
     assert [mount["options"] for mount in found] == [["size=1"]]
 
 

@@ -17,18 +17,19 @@ from tasks.project.schema import violations_of
 HEADERS = Path("/usr/include/x86_64-linux-gnu/asm")
 PEER = Path("/usr/share/containers/seccomp.json")
 
-OBSOLETE = set(
-    "_sysctl afs_syscall break create_module ftime get_kernel_syms getpmsg gtty idle lock mpx prof "
-    "profil putpmsg security stty tuxcall ulimit vserver".split()
-)
+OBSOLETE_NAMES = """
+_sysctl afs_syscall break create_module ftime get_kernel_syms getpmsg gtty idle lock mpx prof
+profil putpmsg security stty tuxcall ulimit vserver
+"""
+OBSOLETE = set(OBSOLETE_NAMES.split())
 """Numbers that the kernel keeps and does nothing with."""
 
-NEWER_THAN_PEER = set(
-    "cachestat fchmodat2 futex_requeue futex_wait futex_waitv futex_wake getxattrat listmount "
-    "listxattrat lsm_get_self_attr lsm_list_modules lsm_set_self_attr map_shadow_stack mseal "
-    "removexattrat riscv_flush_icache riscv_hwprobe set_mempolicy_home_node setxattrat "
-    "statmount".split()
-)
+NEWER_THAN_PEER_NAMES = """
+cachestat fchmodat2 futex_requeue futex_wait futex_waitv futex_wake getxattrat listmount
+listxattrat lsm_get_self_attr lsm_list_modules lsm_set_self_attr map_shadow_stack mseal
+removexattrat riscv_flush_icache riscv_hwprobe set_mempolicy_home_node setxattrat statmount
+"""
+NEWER_THAN_PEER = set(NEWER_THAN_PEER_NAMES.split())
 """Calls of newer kernels that a profile of 2022 cannot name; none gives new rights."""
 
 
