@@ -52,11 +52,10 @@ class Recorded(NamedTuple):
 def first_difference(rootfs: Path, entries: Path, unrepresented: Path) -> Difference | None:
     """The first path, by byte order, that is not as recorded. Raises: StoreError, ContentError."""
     recorded = load_recorded(entries, unrepresented)
-    root = recorded.entries.get(b"")
-    single = root is not None and os.lstat(rootfs).st_uid != root.uid
+    os.lstat(rootfs)
     if os.geteuid() == 0:
-        return compare(rootfs, recorded, single=single)
-    return _compare_mapped(rootfs, recorded, single=single)
+        return compare(rootfs, recorded)
+    return _compare_mapped(rootfs, recorded)
 
 
 def load_recorded(entries: Path, unrepresented: Path) -> Recorded:
@@ -76,38 +75,42 @@ def load_recorded(entries: Path, unrepresented: Path) -> Recorded:
     return found
 
 
-def _compare_mapped(rootfs: Path, recorded: Recorded, *, single: bool) -> Difference | None:
-    """As root of a namespace, so that files without any permission can be read too."""
+def _compare_mapped(rootfs: Path, recorded: Recorded) -> Difference | None:
+    """As root of a namespace: so owners are seen as the builder set them, and files without any
+    permission can be read too."""
+    from .layers.remote import find_mapping
     from .user_namespace import run_mapped, single_id_map
 
     reader, writer = os.pipe()
 
     def work() -> None:
-        found = compare(rootfs, recorded, single=single)
+        found = compare(rootfs, recorded)
         os.write(writer, json.dumps(found).encode()[:65536])
 
     try:
-        done = run_mapped(single_id_map(), work)
+        done = run_mapped(find_mapping() or single_id_map(), work)
     except OSError:
         done = False
     os.close(writer)
     with open(reader, "rb") as answer:
         content = answer.read()
     if not done or not content:
-        return compare(rootfs, recorded, single=single)
+        return compare(rootfs, recorded)
     found = json.loads(content)
     return Difference(*found) if found else None
 
 
-def compare(rootfs: Path, recorded: Recorded, *, single: bool) -> Difference | None:
+def compare(rootfs: Path, recorded: Recorded) -> Difference | None:
+    """With this process's rights. Raises: StoreError."""
     base = os.fsencode(rootfs)
+    owners = _owners(rootfs, recorded)
     extra: list[bytes] = []
     for path in sorted(recorded.entries):
         each = recorded.entries[path]
         place = os.path.join(base, path) if path else base
         lost = recorded.lost.get(path, {})
         try:
-            message = _difference(place, each, lost, single=single)
+            message = _difference(place, each, lost, owners)
             if not message and each.hard_link:
                 message = _link_difference(base, each)
             if not message and each.type == kinds.DIRECTORY:
@@ -120,6 +123,27 @@ def compare(rootfs: Path, recorded: Recorded, *, single: bool) -> Difference | N
     return _added(extra) if extra else None
 
 
+def _owners(rootfs: Path, recorded: Recorded) -> Owners:
+    """Whoever the root belongs to stands for its recorded owner: an ordinary user for root."""
+    found, root = os.lstat(rootfs), recorded.entries.get(b"")
+    return Owners(found.st_uid, found.st_gid, root.uid if root else 0, root.gid if root else 0)
+
+
+class Owners(NamedTuple):
+    """The root's user and group on the disk, and what was recorded for them."""
+
+    uid: int
+    gid: int
+    recorded_uid: int
+    recorded_gid: int
+
+    def of(self, found: os.stat_result) -> tuple[int, int]:
+        return (
+            self.recorded_uid if found.st_uid == self.uid else found.st_uid,
+            self.recorded_gid if found.st_gid == self.gid else found.st_gid,
+        )
+
+
 def _added(extra: Iterable[bytes]) -> Difference:
     return Difference(show(min(extra)), "is there and was not unpacked from the image")
 
@@ -129,7 +153,7 @@ def _extra_names(place: bytes, path: bytes, known: set[bytes]) -> list[bytes]:
     return [prefix + name for name in os.listdir(place) if name not in known]
 
 
-def _difference(place: bytes, each: Entry, lost: dict[str, str], *, single: bool) -> str:
+def _difference(place: bytes, each: Entry, lost: dict[str, str], owners: Owners) -> str:
     try:
         found = os.lstat(place)
     except (FileNotFoundError, NotADirectoryError):
@@ -142,7 +166,7 @@ def _difference(place: bytes, each: Entry, lost: dict[str, str], *, single: bool
     if each.type != kinds.SYMLINK and mode != each.mode and "mode" not in lost:
         return f"has mode {mode:04o}, was unpacked with {each.mode:04o}"
     return (
-        _owner_difference(place, found, each, lost, single=single)
+        _owner_difference(place, found, each, lost, owners)
         or _time_difference(found, each, lost)
         or _xattr_difference(place, each, lost)
         or ("" if is_node else _content_difference(place, found, each))
@@ -154,19 +178,18 @@ def _kind(mode: int) -> str:
 
 
 def _owner_difference(
-    place: bytes, found: os.stat_result, each: Entry, lost: dict[str, str], *, single: bool
+    place: bytes, found: os.stat_result, each: Entry, lost: dict[str, str], owners: Owners
 ) -> str:
     if "owner" in lost:
         return ""
-    owner = f"{found.st_uid}:{found.st_gid}"
-    if single:
-        if each.type in (kinds.SYMLINK, kinds.CHARACTER, kinds.BLOCK, kinds.FIFO):
-            return ""
-        wanted = rootless_owner(each.uid, each.gid) if each.uid or each.gid else b""
-        held = _xattr(place, ROOTLESS_XATTR)
+    held = b"" if each.type == kinds.SYMLINK else _xattr(place, ROOTLESS_XATTR)
+    if held and ROOTLESS_XATTR not in dict(each.xattrs):
+        wanted = rootless_owner(each.uid, each.gid)
         return "" if held == wanted else f"has another recorded owner than {each.uid}:{each.gid}"
-    wanted_text = f"{each.uid}:{each.gid}"
-    return "" if owner == wanted_text else f"belongs to {owner}, was unpacked for {wanted_text}"
+    uid, gid = owners.of(found)
+    if (uid, gid) == (each.uid, each.gid):
+        return ""
+    return f"belongs to {uid}:{gid}, was unpacked for {each.uid}:{each.gid}"
 
 
 def _time_difference(found: os.stat_result, each: Entry, lost: dict[str, str]) -> str:

@@ -52,7 +52,11 @@ USER = {"namespaces": [{"type": name} for name in ("user", "uts", "mount")]}
 RUNTIME: dict[str, tuple[dict[str, Any], str, str]] = {
     "no root": ({"root": None}, "", "lacks 'root'"),
     "no arguments": (process(args=None), "process", "lacks 'args'"),
-    "a variable twice": (process(env=["A=1", "B=1", "A=2"]), "process.env.2", "a second variable A"),
+    "a variable twice": (
+        process(env=["A=1", "B=1", "A=2"]),
+        "process.env.2",
+        "a second variable A",
+    ),
     "a limit twice": (
         process(rlimits=[{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}] * 2),
         "process.rlimits.1",
@@ -159,9 +163,7 @@ RUNTIME: dict[str, tuple[dict[str, Any], str, str]] = {
         "means nothing",
     ),
     "a rule's error number": (
-        linux(
-            seccomp={"syscalls": [{"names": ["x"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}]}
-        ),
+        linux(seccomp={"syscalls": [{"names": ["x"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}]}),
         "linux.seccomp.syscalls.0.errnoRet",
         "means nothing",
     ),
@@ -206,7 +208,12 @@ def test_unknown_keys_of_a_patch(patch: dict[str, Any], expected: list[str]) -> 
 
 
 def descriptor(**keys: Any) -> dict[str, Any]:
-    return {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": DIGEST, "size": 2, **keys}
+    return {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": DIGEST,
+        "size": 2,
+        **keys,
+    }
 
 
 LAYER = descriptor(mediaType="application/vnd.oci.image.layer.v1.tar")
@@ -279,7 +286,12 @@ IMAGE: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "config.Env.1",
         "a second time",
     ),
-    "a signal": ("config", {**CONFIG, "config": {"StopSignal": "SIGFOO"}}, "config.StopSignal", "no signal"),
+    "a signal": (
+        "config",
+        {**CONFIG, "config": {"StopSignal": "SIGFOO"}},
+        "config.StopSignal",
+        "no signal",
+    ),
     "a port": (
         "config",
         {**CONFIG, "config": {"ExposedPorts": {"70000/tcp": {}}}},

@@ -219,7 +219,7 @@ def path_in_digest(it: Layout) -> None:
 
 DAMAGES: list[tuple[Callable[[Layout], None], str]] = [
     (no_marker, "layout x: oci-layout: is missing"),
-    (other_version, "oci-layout: imageLayoutVersion: \"2.0.0\" is not \"1.0.0\""),
+    (other_version, 'oci-layout: imageLayoutVersion: "2.0.0" is not "1.0.0"'),
     (no_index, "index.json: is missing"),
     (index_no_json, "index.json: is no JSON document"),
     (index_key_twice, "has 'manifests' twice"),
@@ -287,7 +287,7 @@ def test_bundles(tmp_path: Path, change: str) -> None:
         "none": "",
         "no rootfs": "x: config.json: root.path: 'rootfs' is no directory",
         "no config": "x: config.json: is missing",
-        "wrong": "x: config.json: process.cwd: \"a\" is wrong; expected an absolute path",
+        "wrong": 'x: config.json: process.cwd: "a" is wrong; expected an absolute path',
     }[change]
     if change == "no rootfs":
         (tmp_path / "rootfs").rmdir()
@@ -305,7 +305,7 @@ def test_bundles_of_umoci_pass(layout: Path, tmp_path: Path) -> None:
 
 
 FILES: dict[str, tuple[str, str]] = {
-    "images.toml": ('[images.a]\nimag = "x"', 'x/images.toml: images.toml:1: images.a: lacks'),
+    "images.toml": ('[images.a]\nimag = "x"', "x/images.toml: images.toml:1: images.a: lacks"),
     "other.toml": ("[", "no valid TOML"),
     "images.lock": ('{"version": 2, "images": {}}', "version: 2 is not 1"),
     "index.json": ('{"schemaVersion": 2, "manifests": 1}', "manifests: 1 is wrong"),
