@@ -49,7 +49,7 @@ def run_bundle(
 
     ``args`` replace the image's Cmd, after ``entrypoint``; None keeps the bundle's own. ``tty``:
     None takes a terminal where there is one. ``timeout`` and ``stop_grace`` are in seconds; a
-    run that is stopped by its timeout returns 124.
+    run that is stopped by its timeout returns 124. ``detach`` returns 0 once the container runs.
 
     Raises:
         RuntimeFailed: no runtime, or the container could not be started.
@@ -73,6 +73,11 @@ def run_bundle(
         progress=progress,
     )
     remove_stale(settings.run_folder)
+    if detach:
+        from .store.runtime.detached import run_detached
+
+        settings.note(f"started {run_detached(settings)}")
+        return 0
     session = Session(settings)
     status = session.run()
     if session.timed_out:

@@ -210,3 +210,42 @@ def _await_folder(folder: str) -> bool:
             return True
         time.sleep(0.001)
     return False
+
+
+def is_frozen(group: str) -> bool:
+    """Whether a container's processes are paused."""
+    found = hierarchies()
+    if "freezer" in found:
+        return _read(f"{found['freezer']}{group}/freezer.state").strip() in ("FROZEN", "FREEZING")
+    return _read(f"{found.get('', ROOT)}{group}/cgroup.freeze").strip() == "1"
+
+
+def read_figures(group: str) -> dict[str, int | None]:
+    """What a group uses: bytes, microseconds, processes; None where nothing is counted."""
+    found = hierarchies()
+    unified = found.get("", ROOT) + group
+    memory = found.get("memory")
+    figures: dict[str, int | None] = {}
+    if memory is not None:
+        figures["memory"] = _number(f"{memory}{group}/memory.usage_in_bytes")
+        figures["memoryLimit"] = _number(f"{memory}{group}/memory.limit_in_bytes")
+    else:
+        figures["memory"] = _number(f"{unified}/memory.current")
+        figures["memoryLimit"] = _number(f"{unified}/memory.max")
+    if "cpuacct" in found:
+        nanoseconds = _number(f"{found['cpuacct']}{group}/cpuacct.usage")
+        figures["cpuMicroseconds"] = None if nanoseconds is None else nanoseconds // 1000
+    else:
+        statistics = dict(line.split() for line in _read(f"{unified}/cpu.stat").splitlines())
+        microseconds = statistics.get("usage_usec")
+        figures["cpuMicroseconds"] = None if microseconds is None else int(microseconds)
+    pids = found["pids"] + group if "pids" in found else unified
+    figures["processes"] = _number(f"{pids}/pids.current")
+    return figures
+
+
+def _number(path: str) -> int | None:
+    text = _read(path).strip()
+    if not text.isdigit() or int(text) >= 1 << 62:
+        return None
+    return int(text)

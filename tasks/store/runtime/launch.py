@@ -101,7 +101,7 @@ def _start_and_wait(work: Callable[[], None], report: int) -> NoReturn:
     if child == 0:
         work()
     _tell(report, "child", str(child))
-    os.close(report)
+    close_descriptors()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os._exit(128 - code if code < 0 else code)
 
@@ -118,7 +118,7 @@ def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[in
             enter_network(launch.network, lambda: default_signals(mask))
             helped = True
         if helped:
-            _stay_and_wait(launch, report, mask)
+            _stay_and_wait(launch, mask)
         exec_runtime(launch, mask)
     except OSError as error:
         where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
@@ -129,15 +129,20 @@ def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[in
         os._exit(125)
 
 
-def _stay_and_wait(launch: Launch, report: int, mask: set[int]) -> NoReturn:
+def _stay_and_wait(launch: Launch, mask: set[int]) -> NoReturn:
     """Stay process 1, where helpers live beside the runtime: crun would wait for them to end."""
-    waited = {*FORWARDED, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
     runtime = os.fork()
     if runtime == 0:
         kernel.die_with_parent(signal.SIGKILL)
         exec_runtime(launch, mask)
-    os.close(report)
+    pass_on_and_wait(runtime)
+
+
+def pass_on_and_wait(runtime: int) -> NoReturn:
+    """Be between: pass signals on to a child, and end as it ends. Signals are blocked already."""
+    close_descriptors()
+    waited = {*FORWARDED, signal.SIGCHLD}
     while True:
         number = signal.sigwaitinfo(waited).si_signo
         if number != signal.SIGCHLD:
@@ -147,6 +152,11 @@ def _stay_and_wait(launch: Launch, report: int, mask: set[int]) -> NoReturn:
             if ended[0] == runtime:
                 code = os.waitstatus_to_exitcode(ended[1])
                 os._exit(128 - code if code < 0 else code)
+
+
+def close_descriptors() -> None:
+    """Hold nothing that somebody waits for the end of; a process between has no use for it."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
 def _tell(report: int, kind: str, text: str) -> None:

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 LOG = "runtime.log"
+PID_FILE = "pid"
 INITS = ("catatonit", "docker-init", "tini-static", "tini")
 
 
 class Preparation:
     """One container's configuration on its way from portable to this host's."""
 
-    __slots__ = ("box", "config", "group", "host", "limits_memory", "network", "settings")
+    __slots__ = (
+        "box", "config", "detached", "group", "host", "limits_memory", "network", "settings",
+    )  # fmt: skip
 
     def __init__(
         self, settings: Settings, host: Host, box: Container, config: dict[str, Any]
@@ -38,6 +41,7 @@ class Preparation:
         self.host = host
         self.box = box
         self.config = config
+        self.detached = False
         self.group = ""
         self.limits_memory = False
         self.network: network.Helper | None = None
@@ -171,6 +175,7 @@ class Preparation:
             box.path(LOG),
             *(("--cgroup-manager", "disabled") if without_groups else ()),
             "run",
+            *(("--pid-file", box.path(PID_FILE)) if self.detached else ()),
             "--bundle",
             box.folder,
             box.identifier,

@@ -29,8 +29,8 @@ TIMED_OUT = 124  # as timeout(1) says it
 class Session:
     """A container from the making of its directory to the removal of it.
 
-    ``standard_files`` take the place of our own standard input, output and error. ``keep``
-    leaves the directory, with the exit status in its record, for ``logs`` to read.
+    ``standard_files`` take the place of our own standard input, output and error. ``detached``
+    says when it runs, in a file, and leaves the directory with its exit status for ``logs``.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Session:
         settings: Settings,
         *,
         standard_files: tuple[int, int, int] | None = None,
-        keep: bool = False,
+        detached: bool = False,
     ) -> None:
         self.settings = settings
         self.standard_files = standard_files
-        self.keep = keep
+        self.detached = detached
         self.config = settings.load_config()
         self.has_terminal = standard_files is None and self._wants_terminal()
         self.host = Host()
@@ -57,9 +57,13 @@ class Session:
         self,
         *,
         started: Callable[[Container], None] | None = None,
-        tick: Callable[[], None] | None = None,
+        tick: Callable[[], bool] | None = None,
+        ended: Callable[[], None] | None = None,
     ) -> int:
         """Start the container, wait for it, remove its directory; returns its exit status.
+
+        ``started`` is called when the runtime has its process, ``tick`` every 50 ms from then
+        on while it returns true, ``ended`` before the directory goes.
 
         Raises:
             RuntimeFailed: it could not be started.
@@ -81,6 +85,8 @@ class Session:
             try:
                 status = self._run_in(box, supervisor, started, tick)
             finally:
+                if ended is not None:
+                    ended()
                 self._clean(box, status)
                 if held >= 0:
                     os.close(held)
@@ -91,7 +97,7 @@ class Session:
         box: Container,
         supervisor: Supervisor,
         started: Callable[[Container], None] | None,
-        tick: Callable[[], None] | None,
+        tick: Callable[[], bool] | None,
     ) -> int:
         if not self.has_terminal:
             return self._launch_and_wait(box, supervisor, None, started, tick)
@@ -106,7 +112,7 @@ class Session:
         supervisor: Supervisor,
         terminal: Terminal | None,
         started: Callable[[Container], None] | None,
-        tick: Callable[[], None] | None,
+        tick: Callable[[], bool] | None,
     ) -> int:
         files = self.standard_files if terminal is None else terminal.files
         child = 0
@@ -168,6 +174,7 @@ class Session:
         supervisor: Supervisor,
     ) -> int:
         prepared = prepare.Preparation(self.settings, self.host, box, self.config)
+        prepared.detached = self.detached
         prepared.adapt(terminal=self.has_terminal)
         self.group = prepared.group
         self.limits_memory = prepared.limits_memory
@@ -235,7 +242,7 @@ class Session:
         state = f"{box.path(container.STATE)}/{box.identifier}"
         if self.unclean or self.limits_memory or os.path.exists(state):
             remove_group(self.group)  # the runtime had no time to tidy up
-        if self.keep and status is not None:
+        if self.detached and status is not None:
             self.record[container.EXITED] = status
             self.record["ended"] = time.time()
             box.write_record(self.record)

@@ -53,13 +53,13 @@ class Supervisor:
         target: int,
         *,
         passes_through: bool,
-        tick: Callable[[], None] | None,
+        tick: Callable[[], bool] | None,
     ) -> int:
         """Until ``child`` ends; returns its exit status, 128 + n for signals.
 
         ``target`` is the process that gets the signals.
         ``passes_through``: the child shares our terminal and gets the terminal's signals itself.
-        ``tick`` is called now and then.
+        ``tick`` is called now and then while it returns true.
         """
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         kill_at: float | None = None
@@ -77,9 +77,10 @@ class Supervisor:
                 _send(target, signal.SIGKILL)
                 kill_at = None
             due = [at - moment for at in (deadline, kill_at) if at is not None]
-            if tick is not None:
-                tick()
+            if tick is not None and tick():
                 due.append(TICK)
+            else:
+                tick = None
             self._await_signal((child, target), min(due, default=None), passes_through)
 
     def _reap(self, child: int) -> int | None:
