@@ -29,7 +29,7 @@ STEPS = {
     *("validate", "verify"),
 }
 PURE = {"builtin"}
-DOORS = {"api", "why", "picture", "cli", "doit_bridge", "graph", "completion"}
+DOORS = {"api", "why", "picture", "report", "cli", "doit_bridge", "graph", "completion"}
 MAY_IMPORT = {
     "ground": {"ground"},
     "oci": {"ground", "oci"},

@@ -95,10 +95,10 @@ def differences(one: Path, other: Path) -> str:
 def check_contents(wheel: Path, sdist: Path) -> None:
     """Every module and schema is there under its new name, and nothing that was not meant."""
     wanted = {"doit_oci/__init__.py", "doit_oci/__main__.py", "doit_oci/tasks/py.typed"}
-    for top, patterns in (("tasks", ("*.py", "*.typed")), ("specs", ("*.json",))):
-        for pattern in patterns:
-            found = (CHECKOUT / top).rglob(pattern)
-            wanted |= {f"doit_oci/{path.relative_to(CHECKOUT)}" for path in found}
+    for top in ("tasks", "specs"):
+        for path in (CHECKOUT / top).rglob("*"):
+            if path.is_file() and path.suffix not in (".pyc", ".md"):
+                wanted.add(f"doit_oci/{path.relative_to(CHECKOUT)}")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         described = archive.read(next(n for n in archive.namelist() if n.endswith("/METADATA")))
