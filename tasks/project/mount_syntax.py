@@ -196,7 +196,11 @@ def devices(values: Any, report: Report) -> dict[str, Any]:
         else:
             if path in found:
                 report((place,), f"a second device at {path}")
-            found[path] = {**device, "path": path, "access": "".join(sorted(set(access)))}
+            found[path] = {
+                **device,
+                "path": path,
+                "access": "".join(letter for letter in "rwm" if letter in access),
+            }
             found[path].pop("host", None)
     return found
 
