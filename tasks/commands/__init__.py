@@ -27,4 +27,5 @@ COMMANDS = {
     "graph": "commands.insight:Graph",
     "diff": "commands.insight:Diff",
     "report": "commands.insight:Report",
+    "fleet": "commands.fleet:Fleet",
 }

@@ -1,0 +1,99 @@
+"""The command fleet: bundles on a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..doit_bridge import ProjectCommand
+from ..errors import DeclarationError
+from ..steps import Steps
+from .state import chosen
+
+
+class Fleet(ProjectCommand):
+    """``fleet [BUNDLE…] [--scheduler ADDRESS] [--workers N]``"""
+
+    doc_purpose = "build bundles on a Dask cluster; they end in the remote cache and the lock"
+    doc_usage = "[BUNDLE...] [--scheduler ADDRESS] [--workers N]"
+    cmd_options = (
+        {
+            "name": "scheduler",
+            "long": "scheduler",
+            "type": str,
+            "default": "",
+            "help": "the scheduler's address (default: [fleet] scheduler, or a cluster here)",
+        },
+        {
+            "name": "workers",
+            "long": "workers",
+            "type": int,
+            "default": 0,
+            "help": "processes of a cluster here (default: one for each core)",
+        },
+        {
+            "name": "all",
+            "long": "all",
+            "type": bool,
+            "default": False,
+            "help": "also those that have a digest in the lock already",
+        },
+    )
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..config_json import watched_files
+        from ..fleet import Job, build_fleet, overhead
+
+        plan, steps = self.plan, Steps(self.plan)
+        if not plan.images.cache.get("remote"):
+            raise DeclarationError(
+                "needs a remote cache, which the bundles travel through",
+                subject="fleet",
+                hint='say [cache] remote = "oci://registry/repository" in images.toml',
+            )
+        bundles = [plan.bundle(name) for name in chosen(plan, names)]
+        steps.locking.resolve(dict.fromkeys(bundle.image for bundle in bundles))
+        jobs = [
+            Job(bundle=bundle.name, platform=str(plan.platform(bundle)))
+            for bundle in bundles
+            if names
+            or given["all"]
+            or plan.lock.bundle(bundle.name, str(plan.platform(bundle))) is None
+        ]
+        space = plan.workspace
+        files = {path.name: path.read_bytes() for path in (space.declaration, space.lock)}
+        for bundle in bundles:
+            for name in watched_files(bundle):
+                if not Path(name).is_absolute():
+                    files[name] = (space.project / name).read_bytes()
+        started, workers = time.monotonic(), given["workers"] or os.cpu_count() or 1
+        done = []
+        for each in build_fleet(
+            jobs=jobs,
+            files=files,
+            scheduler=given["scheduler"] or plan.images.fleet.get("scheduler", ""),
+            local_directory=space.state / "fleet",
+            workers=workers,
+            progress=plan.progress,
+        ):
+            steps.locking.lock_bundle(each.bundle, each.platform, each.key, each.digest)
+            sys.stderr.write(
+                f"{each.bundle}: {each.digest} in {each.seconds:.1f} s on {each.worker}\n"
+            )
+            done.append(each)
+        rows = [
+            {"bundle": each.bundle, "digest": each.digest, "seconds": each.seconds} for each in done
+        ]
+        if self.options.json:
+            sys.stdout.write(json.dumps(rows) + "\n")
+        if done:
+            busiest = len({each.worker for each in done})
+            spare = overhead(done, started, busiest)
+            sys.stderr.write(
+                f"{len(done)} bundles on {busiest} workers, {spare:.2f} s each beside\n"
+            )
+        return 0

@@ -1,0 +1,194 @@
+"""Fleet: many bundles on many machines, by a Dask cluster.
+
+In: the bundles to build and the declaration's files. Out: the digest of each, the same as that of
+a build here. One Dask task is one bundle; its key is made of all that goes in, so that a bundle is
+never built twice at a time. A worker that dies loses its task to another one; without a scheduler,
+or when it is lost, a cluster on this machine does the rest.
+
+TLS and time limits are Dask's own: an address ``tls://…``, and ``DASK_DISTRIBUTED__COMM__…`` in the
+environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import DeclarationError, DoitOciError
+from .oci.canonical_json import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from .progress import Progress
+
+RETRIES = 3
+LOST = ("CommClosedError", "CancelledError", "FutureCancelledError", "TimeoutError",
+        "FuturesCancelledError", "ClosedClientError")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One bundle for one platform."""
+
+    bundle: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """``seconds`` is the worker's time for all of it, the start of a process included."""
+
+    bundle: str
+    platform: str
+    key: str
+    digest: str
+    seconds: float
+    worker: str
+
+
+def build_fleet(
+    *,
+    jobs: Sequence[Job],
+    files: Mapping[str, bytes],
+    scheduler: str,
+    local_directory: Path,
+    workers: int,
+    progress: Progress,
+) -> Iterator[Done]:
+    """Build ``jobs`` and yield each as it is done.
+
+    ``files`` are images.toml, images.lock and what they name, by relative path; ``scheduler`` is a
+    Dask address, or empty for a cluster of ``workers`` processes here, which have their stores
+    in ``local_directory``. Raises: DoitOciError naming every bundle that failed, at the end.
+    """
+    failures: list[str] = []
+    waiting = {job.bundle: job for job in jobs}
+    for address in dict.fromkeys((scheduler, "")):
+        if not waiting:
+            break
+        try:
+            with connected(address, local_directory, min(workers, len(waiting))) as client:
+                for job, found in gathered(client, list(waiting.values()), files):
+                    del waiting[job.bundle]
+                    if "error" in found:
+                        failures.append(f"{job.bundle}: {found['error']}")
+                        continue
+                    yield Done(bundle=job.bundle, platform=job.platform, **found)
+        except Exception as problem:
+            if not address or not is_loss(problem):
+                raise
+            progress.note(
+                f"{address}: the scheduler was lost ({type(problem).__name__}); "
+                f"{len(waiting)} bundles are built by a cluster here"
+            )
+    if failures:
+        raise DoitOciError("\n  ".join(("not built:", *failures)), subject="fleet")
+
+
+@contextmanager
+def connected(address: str, local_directory: Path, workers: int) -> Iterator[Any]:
+    """A client of a scheduler, or of a cluster of processes on this machine."""
+    dask = load_dask()
+    with ExitStack() as stack:
+        if not address:
+            place = local_directory.absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            address = stack.enter_context(
+                dask.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    local_directory=str(place),
+                    silence_logs=50,
+                )
+            )
+        elif address.startswith("tls:"):
+            check_tls(address)
+        yield stack.enter_context(dask.Client(address, set_as_default=False))
+
+
+def load_dask() -> Any:
+    """The package distributed, which says nothing of its types. Raises: DeclarationError."""
+    import importlib
+
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as problem:
+        raise DeclarationError(
+            "needs the package distributed", subject="fleet", hint="pip install 'doit-oci[fleet]'"
+        ) from problem
+
+
+def check_tls(address: str) -> None:
+    """Raises: DeclarationError where Dask has no certificates to show."""
+    try:
+        found = load_dask().Security().get_connection_args("client").get("ssl_context")
+    except (OSError, ValueError) as problem:
+        raise DeclarationError(f"TLS: {problem}", subject=address) from problem
+    if found is None:
+        raise DeclarationError(
+            "needs TLS certificates",
+            subject=address,
+            hint="set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY",
+        )
+
+
+def gathered(
+    client: Any, jobs: Sequence[Job], files: Mapping[str, bytes]
+) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Jobs as they are done. The files go to each worker once.
+
+    Raises: what Dask raises when the cluster is lost.
+    """
+    import importlib
+
+    from . import fleet_call
+
+    importlib.import_module("cloudpickle").register_pickle_by_value(fleet_call)
+    content = hashlib.sha256(canonical({name: files[name].hex() for name in files})).hexdigest()
+    # A task and not a scatter: when the worker that holds it dies, the scheduler makes it anew.
+    shared = client.submit(fleet_call.keep, dict(files), key=f"doit-oci-files-{content}")
+    futures: dict[Any, Job] = {}
+    for number, job in enumerate(jobs):
+        about = {
+            "bundle": job.bundle,
+            "platform": job.platform,
+            "version": __version__,
+            "id": f"{number}",
+        }
+        name = f"{job.bundle}-{job.platform.replace('/', '-')}-{content[:32]}"
+        future = client.submit(
+            fleet_call.call, about, shared, key=f"doit-oci-{name}", retries=RETRIES
+        )
+        futures[future] = job
+    as_completed = load_dask().as_completed
+    for future, found in as_completed(list(futures), loop=client.loop, with_results=True):
+        job = futures.pop(future)
+        if not isinstance(found, BaseException):
+            yield job, found
+        elif type(found).__name__ == "KilledWorker":
+            yield job, {"error": "the workers that tried it died"}
+        else:
+            raise found
+        future.release()
+
+
+def is_loss(problem: BaseException) -> bool:
+    """Whether a failure is one of the cluster's and not of a bundle."""
+    return isinstance(problem, OSError | TimeoutError) or any(
+        kind.__name__ in LOST for kind in type(problem).__mro__
+    )
+
+
+def overhead(done: Sequence[Done], started: float, workers: int) -> float:
+    """Seconds of the wall clock that were not spent building, for each bundle."""
+    if not done:
+        return 0.0
+    busy = sum(each.seconds for each in done) / max(1, workers)
+    return max(0.0, time.monotonic() - started - busy) / len(done)

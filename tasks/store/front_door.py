@@ -1,0 +1,34 @@
+"""Our own command line as a child process: a build with memory, umask and signals of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+PACKAGE = __package__.rpartition(".")[0]
+TAIL = 4000
+"""Characters of what a child said that are worth passing on."""
+
+
+def run_front_door(
+    words: Sequence[str], *, cwd: Path, environ: Mapping[str, str]
+) -> tuple[int, str]:
+    """Status and the end of standard error. What this process imports, the child can import."""
+    program = f"import sys; from {PACKAGE}.cli import main; sys.exit(main())"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        cwd=cwd,
+        env={**environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode(errors="replace")[-TAIL:]

@@ -1,0 +1,246 @@
+"""A fleet against the serial build: separate processes, disjoint stores, deaths in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.docker_registry import free_port, need, wait_for_port
+from tests.support.layers import item, tar
+from tests.support.layout import odd_layer, write_layout
+
+COUNT = 5
+IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
+
+
+def declare(where: Path, count: int = COUNT) -> Path:
+    """A project of small images in layouts beside it, with a cache in a directory."""
+    where.mkdir()
+    text = f'[cache]\nremote = "file://{where}/remote"\n'
+    for number in range(count):
+        write_layout(where / f"l{number}", odd_layer(), tar([item(f"f{number}", "x" * number)]))
+        text += f'[images.i{number}]\nimage = "oci:{where}/l{number}"\n'
+    (where / "images.toml").write_text(text)
+    return where
+
+
+def digests(project: Path) -> dict[str, str]:
+    lock = json.loads((project / "images.lock").read_bytes())
+    return {name: found["linux/amd64"]["digest"] for name, found in lock["bundles"].items()}
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The digests of the same images, built one after the other in one process."""
+    project = declare(tmp_path_factory.mktemp("serial") / "p")
+    expect(doit_oci(project, "bundle"))
+    return digests(project)
+
+
+class Process:
+    """A process of the cluster, in a session of its own; its words go to a file."""
+
+    def __init__(
+        self, log: Path, *words: str | Path, prefix: tuple[str, ...] = (), **env: str
+    ) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", *map(str, words)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": str(CHECKOUT), **env},
+            )
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Cluster:
+    """A scheduler and workers, each with a store of its own."""
+
+    def __init__(
+        self, where: Path, security: tuple[str | Path, ...] = (), scheme: str = "tcp"
+    ) -> None:
+        self.where, self.security = where, security
+        self.address = f"{scheme}://127.0.0.1:{free_port()}"
+        where.mkdir()
+        self.scheduler = Process(
+            where / "scheduler.log", "distributed.cli.dask_scheduler",
+            "--host", self.address.rpartition(":")[0],
+            "--port", self.address.rpartition(":")[2], "--no-dashboard", *security,
+        )  # fmt: skip
+        self.workers: list[Process] = []
+        wait_for_port(
+            int(self.address.rpartition(":")[2]), self.scheduler.process, self.scheduler.log
+        )
+
+    def add_worker(self, name: str) -> Process:
+        self.workers.append(
+            Process(
+                self.where / f"{name}.log", "distributed.cli.dask_worker", self.address,
+                "--nthreads", "1", "--no-dashboard", "--no-nanny", "--name", name,
+                "--local-directory", self.where / name, *self.security,
+            )
+        )  # fmt: skip
+        return self.workers[-1]
+
+    def close(self) -> None:
+        for each in (*self.workers, self.scheduler):
+            each.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path / "cluster")
+    yield made
+    made.close()
+
+
+def start_fleet(project: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DOOR, "fleet", *words],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **env},
+    )
+
+
+def first_line(fleet: subprocess.Popen[bytes]) -> str:
+    """Wait for the first bundle that is done."""
+    assert fleet.stderr is not None
+    for line in fleet.stderr:
+        if b": sha256:" in line:
+            return line.decode()
+    raise AssertionError("the fleet ended without a bundle")
+
+
+def test_the_embedded_cluster_gives_the_serial_digests(
+    tmp_path: Path, serial: dict[str, str]
+) -> None:
+    project = declare(tmp_path / "p")
+    expect(doit_oci(project, "fleet", "--workers", "2"))
+    assert digests(project) == serial
+    again = doit_oci(project, "fleet", "--workers", "2")
+    expect(again)
+    assert again.stderr == b""
+
+
+def test_a_worker_killed_in_the_middle_costs_nothing_but_time(
+    tmp_path: Path, cluster: Cluster, serial: dict[str, str]
+) -> None:
+    project = declare(tmp_path / "p")
+    victim = cluster.add_worker("victim")
+    fleet = start_fleet(project, "--scheduler", cluster.address)
+    first_line(fleet)
+    victim.kill()
+    cluster.add_worker("heir")
+    said = fleet.communicate(timeout=120)[1].decode()
+    assert fleet.returncode == 0, said
+    assert digests(project) == serial
+    assert "on heir" in said
+
+
+def test_a_lost_scheduler_leaves_the_rest_to_a_cluster_here(
+    tmp_path: Path, cluster: Cluster, serial: dict[str, str]
+) -> None:
+    project = declare(tmp_path / "p")
+    cluster.add_worker("one")
+    fleet = start_fleet(project, "--scheduler", cluster.address, "--workers", "2")
+    first_line(fleet)
+    cluster.close()
+    said = fleet.communicate(timeout=180)[1].decode()
+    assert fleet.returncode == 0, said
+    assert "the scheduler was lost" in said
+    assert digests(project) == serial
+
+
+def test_a_scheduler_that_is_not_there_is_said_and_done_without(
+    tmp_path: Path, serial: dict[str, str]
+) -> None:
+    project = declare(tmp_path / "p", 1)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    result = doit_oci(project, "fleet", "--scheduler", address, env=IMPATIENT)
+    expect(result)
+    assert "the scheduler was lost" in result.stderr.decode()
+    assert digests(project) == {"i0": serial["i0"]}
+
+
+def test_a_bundle_that_fails_is_named_and_the_others_are_built(
+    tmp_path: Path, serial: dict[str, str]
+) -> None:
+    project = declare(tmp_path / "p", 2)
+    expect(doit_oci(project, "lock"))
+    for blob in (project / "l1" / "blobs" / "sha256").iterdir():
+        blob.write_bytes(b"damaged")
+    result = doit_oci(project, "fleet", "--workers", "1")
+    expect(result, 1)
+    assert "i1: " in result.stderr.decode()
+    assert digests(project) == {"i0": serial["i0"]}
+
+
+def test_a_fleet_without_a_cache_says_what_it_needs(tmp_path: Path) -> None:
+    project = declare(tmp_path / "p", 1)
+    text = (project / "images.toml").read_text().partition("[images")
+    (project / "images.toml").write_text(text[1] + text[2])
+    result = doit_oci(project, "fleet")
+    expect(result, 3)
+    assert "remote cache" in result.stderr.decode()
+
+
+def certificates(where: Path) -> dict[str, Path]:
+    """An authority and a certificate for every node."""
+    where.mkdir()
+    for command in (
+        f"req -x509 -newkey ed25519 -nodes -days 1 -subj /CN=ca -keyout {where}/ca.key -out {where}/ca",
+        f"req -newkey ed25519 -nodes -subj /CN=node -keyout {where}/key -out {where}/csr",
+        f"x509 -req -in {where}/csr -CA {where}/ca -CAkey {where}/ca.key -days 1 -out {where}/cert",
+    ):
+        subprocess.run([need("openssl"), *command.split()], check=True, capture_output=True)
+    return {name: where / name for name in ("ca", "cert", "key")}
+
+
+def client_of(made: dict[str, Path]) -> dict[str, str]:
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    return {
+        f"{tls}CA_FILE": str(made["ca"]),
+        f"{tls}CLIENT__CERT": str(made["cert"]),
+        f"{tls}CLIENT__KEY": str(made["key"]),
+    }
+
+
+def test_tls_keeps_strangers_out(tmp_path: Path, serial: dict[str, str]) -> None:
+    ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
+    security = ("--tls-ca-file", ours["ca"], "--tls-cert", ours["cert"], "--tls-key", ours["key"])
+    cluster = Cluster(tmp_path / "cluster", security, scheme="tls")
+    try:
+        cluster.add_worker("one")
+        project = declare(tmp_path / "p", 1)
+        words = ("fleet", "--all", "--scheduler", cluster.address)
+        result = doit_oci(project, *words, env=client_of(ours))
+        expect(result)
+        assert "on one" in result.stderr.decode()
+        assert digests(project) == {"i0": serial["i0"]}
+        stranger = doit_oci(project, *words, env={**client_of(theirs), **IMPATIENT})
+        expect(stranger)
+        assert "on one" not in stranger.stderr.decode()
+        unarmed = doit_oci(project, *words)
+        expect(unarmed, 3)
+        assert "needs TLS certificates" in unarmed.stderr.decode()
+    finally:
+        cluster.close()
