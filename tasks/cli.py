@@ -101,6 +101,10 @@ def take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
             found["state"] = next(pending, "")
         elif word.startswith("--dir="):
             found["state"] = word[6:]
+        elif word == "--shard":
+            found["shard"] = next(pending, "")
+        elif word.startswith("--shard="):
+            found["shard"] = word[8:]
         else:
             rest.append(word)
     found.setdefault("state", os.environ.get(STATE_VARIABLE, ""))

@@ -127,6 +127,8 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
     names = select(plan, words)
     chosen = list(plan.bundle_names()) if names is None else names
     steps = Steps(plan)
+    if plan.options.shard is not None and names is None:
+        chosen = in_shard(steps, chosen)
     if resolve:
         steps.locking.resolve(dict.fromkeys(plan.bundle(name).image for name in chosen))
         if names is None and not words:
@@ -136,6 +138,18 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
         for creator in CREATORS
         for task in generate_tasks(creator.__name__, creator(steps, chosen), creator.__doc__)
     ]
+
+
+def in_shard(steps: Steps, names: Iterable[str]) -> list[str]:
+    """Those of the bundles that are this machine's; bundles of one image stay together.
+
+    Raises: DeclarationError for what is no shard.
+    """
+    from .shard import parse_shard, shard
+
+    number, count = parse_shard(steps.plan.options.shard or "")
+    keys = {name: str(steps.locking.reference(steps.plan.bundle(name).image)) for name in names}
+    return shard(keys, number=number, count=count)
 
 
 def _default(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:

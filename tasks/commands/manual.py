@@ -20,6 +20,7 @@ GLOBAL_OPTIONS = (
     ("--dir PATH", "where the state directory is (default build; also DOIT_OCI_DIR)"),
     ("--locked", "refuse to change images.lock"),
     ("--offline", "refuse the network"),
+    ("--shard K/N", "of all bundles only the Kth of N parts, the same split everywhere"),
     ("--json", "events, or a command's answer, as JSON"),
     ("-q, --quiet", "say nothing but errors"),
     ("--help", "show a command's help"),
@@ -60,6 +61,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
     "export": (("doit-oci export shell shell.tar.zst", "one file, the same bytes each time"),),
+    "fleet": (
+        ("doit-oci fleet --workers 4", "what is not in the lock yet, by processes on this machine"),
+        ("doit-oci fleet --all --scheduler tls://host:8786", "everything, by a Dask cluster"),
+    ),
     "forget": (("doit-oci forget hello-world", "the next run does every step of it again"),),
     "gc": (("doit-oci gc --dry-run --max-age 30", "what was not used for a month"),),
     "graph": (

@@ -47,6 +47,7 @@ class Options:
     json: bool = False
     quiet: bool = False
     detach: bool = False
+    shard: str | None = None
     args: tuple[str, ...] | None = None
     words: tuple[str, ...] = ()
 

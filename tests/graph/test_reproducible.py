@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,9 @@ def start(place: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("processes", [2, 8])
-def test_several_processes_at_once_end_with_one_result(processes: int, here: Path, digest: str) -> None:
+def test_several_processes_at_once_end_with_one_result(
+    processes: int, here: Path, digest: str
+) -> None:
     running = [
         start(here, *(["bundle:a", "bundle:b"][:: 1 - 2 * (n % 2)])) for n in range(processes)
     ]
@@ -211,7 +214,7 @@ def test_a_build_killed_at_any_moment_ends_the_same(here: Path, digest: str) -> 
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", place], check=True)
@@ -243,3 +246,29 @@ def test_a_read_only_state_directory_is_said(here: Path, small_disk: Path) -> No
     result = doit_oci(here, "bundle:b", "--dir", str(small_disk / "state"))
     expect(result, 1)
     assert "Read-only file system" in result.stderr.decode()
+
+
+def test_shards_split_the_bundles_among_machines(tmp_path: Path) -> None:
+    built: list[str] = []
+    for number in (1, 2, 3):
+        place = tmp_path / f"machine {number}"
+        place.mkdir()
+        text = ""
+        for index in range(6):
+            write_layout(place / f"l{index}", tar([item("f", str(index))]))
+            text += f'[images.i{index}]\nimage = "oci:l{index}"\n'
+            text += f'[bundles.b{index}]\nimage = "i{index}"\n'
+        (place / "images.toml").write_text(text)
+        expect(doit_oci(place, "bundle", "--shard", f"{number}/3"))
+        here = {path.name for path in (place / "build" / "bundles").iterdir()}
+        assert here == {name.replace("b", "i") for name in here} | {
+            n.replace("i", "b") for n in here
+        }
+        built += here
+    assert sorted(built) == sorted(f"{kind}{index}" for kind in "bi" for index in range(6))
+
+
+def test_what_is_no_shard_is_refused(here: Path) -> None:
+    result = doit_oci(here, "bundle", "--shard", "4/3")
+    expect(result, 3)
+    assert "expected K/N" in result.stderr.decode()
