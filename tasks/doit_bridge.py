@@ -227,7 +227,9 @@ class Ours:
             status = super().parse_execute(words) or 0  # type: ignore[misc]
         except DoitOciError as error:
             status = error.exit_status
-            self.loader.events.error(error.subject, error.message, hint=error.hint or "")
+            name = self.name  # type: ignore[attr-defined]
+            usage = f"`doit-oci help {name}` shows its words" if error.subject == name else ""
+            self.loader.events.error(error.subject, error.message, hint=error.hint or usage)
         except CmdParseError as error:
             # doit's words hold a dump of every option that there is.
             said = str(error).removeprefix("Error parsing Command: ").partition(" (parsing ")[0]

@@ -20,6 +20,15 @@ from tasks import errors  # noqa: E402
 from tasks.errors import DoitOciError  # noqa: E402
 
 ERRORS_PAGE = CHECKOUT / "docs" / "errors.md"
+SAME_KEYS = "`platform`, and every key of `[bundles.NAME]` but `image`, `extends` and `check`."
+KINDS = {
+    "string": "a text",
+    "array": "a list",
+    "object": "a table",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+}
 ERRORS_HEAD = """\
 # Errors
 
@@ -167,7 +176,9 @@ def schema_page(name: str) -> str:
     for word, part in schema.get("properties", {}).items():
         resolved = resolve(part, schema)
         inner = resolve(resolved.get("additionalProperties") or resolved.get("items") or {}, schema)
-        if resolved.get("properties"):
+        if word == "defaults":
+            lines += [f"## [{word}]", "", resolved["description"], "", SAME_KEYS, ""]
+        elif resolved.get("properties"):
             lines += property_table(f"[{word}]", resolved, schema)
         elif isinstance(inner, Mapping) and inner.get("properties"):
             heading = f"[[{word}]]" if resolved.get("type") == "array" else f"[{word}.NAME]"
@@ -203,7 +214,8 @@ def property_table(heading: str, part: Mapping[str, Any], schema: Mapping[str, A
         if "x-refused" in found or not found:
             continue
         kind = found.get("x-expected") or found.get("type") or ""
-        kind = " or ".join(kind) if isinstance(kind, list) else kind
+        kinds = kind if isinstance(kind, list) else [kind]
+        kind = " or ".join(KINDS.get(each, each) for each in kinds)
         if "enum" in found:
             kind = ", ".join(f"`{each}`" for each in found["enum"])
         words = str(found.get("description", ""))
