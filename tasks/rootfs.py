@@ -58,9 +58,13 @@ def build_rootfs(
     tmp: Path,
     limits: UnpackLimits = DEFAULT_LIMITS,
     implied_mtime: int = 0,
+    containers: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, str]:
     """Unpack what is missing, and put the tree and its lists in place.
+
+    ``containers`` holds a directory for each running container: a tree that one of them runs from
+    is moved out of the way, and removed by a later build.
 
     ``tmp``, ``layers_dir`` and ``destination`` should be on one file system. Returns the counts of
     entries and of layers, and how many of those were unpacked here.
@@ -79,6 +83,7 @@ def build_rootfs(
             limits=limits,
             implied_mtime=implied_mtime * 1_000_000_000,
             owners=build.ROOT,
+            containers=containers.absolute() if containers else None,
         ),
         progress or Silent(),
     )

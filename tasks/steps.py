@@ -151,6 +151,7 @@ class Steps:
                 entries=entries,
                 unrepresented=self.space.unrepresented(name),
                 tmp=self.space.tmp,
+                containers=self.space.run / "containers",
                 limits=limits,
                 progress=self.plan.progress,
             )

@@ -15,29 +15,39 @@ from . import index, staging, unpack
 from .build import Build, load_facts
 from .materialise import AlteredLayer, Linker, no_room, write_entries, write_lost
 from .merge import Tree, identity
+from .remove import refuse_mounted
 from .source import over
 from .unpacking import retire, unpack_missing
 
 ATTEMPTS = 5
+APART = "tmp"
+"""Where layers are staged when they lie on another file system than everything else."""
 
 
 def run(build: Build, progress: Progress) -> dict[str, str]:
     """Do it all with this process's rights. Raises: DoitOciError and its kinds."""
     try:
-        staging.clean_stale(build.tmp)
-        for source in build.layers:
-            build.layer_path(source).parent.mkdir(parents=True, exist_ok=True)
-        with staging.work_directory(build.tmp) as work:
-            return _run(build, work, progress)
+        build.tmp.mkdir(parents=True, exist_ok=True)
+        for place in (build.layers_dir, *(build.layer_path(x).parent for x in build.layers)):
+            place.mkdir(parents=True, exist_ok=True)
+        tmp, apart = build.tmp, build.layers_dir / APART
+        is_apart = os.stat(tmp).st_dev != os.stat(build.layers_dir).st_dev
+        for place in (tmp, apart):
+            staging.clean_stale(place, build.containers)
+        with (
+            staging.work_directory(tmp, build.containers) as work,
+            staging.work_directory(apart if is_apart else tmp) as layers_work,
+        ):
+            return _run(build, work, layers_work, progress)
     except OSError as error:
         raise no_room(error, Path(error.filename or build.destination)) from error
 
 
-def _run(build: Build, work: Path, progress: Progress) -> dict[str, str]:
+def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dict[str, str]:
     fresh: set[int] = set()
     merging = Merging(build)
     for attempt in range(ATTEMPTS):
-        fresh |= unpack_missing(build, work, progress, arrived=merging.advance)
+        fresh |= unpack_missing(build, layers_work, progress, arrived=merging.advance)
         try:
             with ExitStack() as held:
                 for source in build.layers:
@@ -50,7 +60,7 @@ def _run(build: Build, work: Path, progress: Progress) -> dict[str, str]:
         except AlteredLayer as altered:
             source = build.layers[altered.position]
             progress.note(f"layer {source.diff_id} was altered on disk; it is unpacked anew")
-            retire(build, work, source)
+            retire(build, layers_work, source)
     else:
         raise RuntimeError("layers vanish as fast as they are unpacked")
     return {"entries": str(count), "layers": str(len(build.layers)), "unpacked": str(len(fresh))}
@@ -183,6 +193,7 @@ def _put_in_place(build: Build, work: Path, staged: Path, attempt: int) -> None:
     for path in (build.entries, build.unrepresented):
         path.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(build.destination):
+        refuse_mounted(build.destination)
         (work / staging.ORIGIN).write_text(str(build.destination))
         os.rename(build.destination, work / staging.OLD)
     os.rename(staged, build.destination)

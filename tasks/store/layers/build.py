@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ class Build:
 
     ``owners`` says how owners stand on the disk: ``root``, ``mapped`` with the ids, or ``single``
     for a user who cannot give files away. ``forks`` lets this process have workers; it must have
-    no threads then.
+    no threads then. ``containers`` is where running containers say which tree they run from.
     """
 
     layers: Sequence[LayerSource]
@@ -32,6 +33,7 @@ class Build:
     limits: UnpackLimits
     implied_mtime: int
     owners: str
+    containers: Path | None = None
     forks: bool = False
 
     @property
@@ -46,6 +48,7 @@ class Build:
             "limits": asdict(self.limits),
             "implied_mtime": self.implied_mtime,
             "owners": self.owners,
+            "containers": str(self.containers) if self.containers else None,
             "forks": self.forks,
         }
 
@@ -58,6 +61,7 @@ class Build:
             limits=UnpackLimits(**value["limits"]),
             implied_mtime=value["implied_mtime"],
             owners=value["owners"],
+            containers=Path(value["containers"]) if value["containers"] else None,
             forks=value["forks"],
         )
 
@@ -75,5 +79,7 @@ def load_facts(build: Build, source: LayerSource) -> dict[str, Any] | None:
         facts: Any = json.loads((build.layer_path(source) / unpack.LAYER_FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    usable = isinstance(facts, dict) and unpack.is_current(facts, source, owners=build.owners)
-    return facts if usable else None
+    if not isinstance(facts, dict) or not unpack.is_current(facts, source, owners=build.owners):
+        return None
+    index_size = os.stat(build.layer_path(source) / unpack.INDEX_FILE).st_size
+    return facts if index_size == facts["index"] else None

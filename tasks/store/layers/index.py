@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from ...oci import entry
 
-FORMAT = 1
+FORMAT = 2
 
 WHITEOUT, OPAQUE, HARD_LINK = "whiteout", "opaque", "link"
 KINDS = (

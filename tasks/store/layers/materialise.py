@@ -185,9 +185,7 @@ class Linker:
         position = leaf[0] | leaf[1] << 8
         pool = self._pools[position]
         number = str(int.from_bytes(leaf[LAYER_BYTES + 1 : LAYER_BYTES + 5], "little"))
-        if position not in self._unchecked and not is_unchanged(
-            leaf, os.stat(number, dir_fd=pool, follow_symlinks=False)
-        ):
+        if position not in self._unchecked and not self._is_unchanged(pool, number, leaf):
             raise AlteredLayer(position)
         try:
             os.link(number, name, src_dir_fd=pool, dst_dir_fd=fd, follow_symlinks=False)
@@ -195,6 +193,13 @@ class Linker:
             if error.errno not in COPY_INSTEAD:
                 raise
             self._copy(fd, name, pool, number, leaf)
+
+    def _is_unchanged(self, pool: int, number: str, leaf: bytes) -> bool:
+        try:
+            found = os.stat(number, dir_fd=pool, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return is_unchanged(leaf, found)
 
     def _copy(self, fd: int, name: bytes, pool: int, number: str, leaf: bytes) -> None:
         """A copy of an inode that cannot have one more name here."""
@@ -275,6 +280,7 @@ def no_room(error: OSError, path: Path) -> StoreError:
     hints = {
         errno.ENOSPC: "free some space or inodes (doit gc), or set --dir to a larger file system",
         errno.EDQUOT: "free some space (doit gc), or set --dir to where there is more quota",
+        errno.EXDEV: "tmp/ and bundles/ of the state directory must be on one file system",
         errno.EROFS: "set --dir to a directory that can be written",
         errno.EACCES: "the state directory belongs to another user; set --dir to one of your own",
         errno.EPERM: "the state directory belongs to another user; set --dir to one of your own",

@@ -23,6 +23,16 @@ def remove_here(path: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         os.unlink(path)
         return
+    refuse_mounted(path)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _remove(parent, path.name)
+    finally:
+        os.close(parent)
+
+
+def refuse_mounted(path: Path) -> None:
+    """Raises: StoreError where something is mounted in a tree that is to go."""
     point = mounted_on(path)
     if point is not None:
         raise StoreError(
@@ -30,11 +40,6 @@ def remove_here(path: Path) -> None:
             subject=str(path),
             hint=f"umount {point}",
         )
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _remove(parent, path.name)
-    finally:
-        os.close(parent)
 
 
 def _open(parent: int, name: str) -> int:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import StoreError
-from .mounts import is_lower_of_overlay
+from .in_use import is_in_use
 from .remove import remove_here
 
 PREFIX = "unpack-"
@@ -37,7 +37,7 @@ def locked(path: Path, how: int) -> Iterator[None]:
 
 
 @contextmanager
-def work_directory(tmp: Path) -> Iterator[Path]:
+def work_directory(tmp: Path, containers: Path | None = None) -> Iterator[Path]:
     """A new private directory in ``tmp``, gone at the end unless something still needs it."""
     tmp.mkdir(parents=True, exist_ok=True)
     with locked(tmp / GUARD, fcntl.LOCK_EX):
@@ -49,7 +49,7 @@ def work_directory(tmp: Path) -> Iterator[Path]:
         yield path
     finally:
         try:
-            remove_work(path)
+            remove_work(path, containers)
         finally:
             os.close(fd)
 
@@ -61,10 +61,10 @@ def forget_defaults(path: Path) -> None:
         os.removexattr(path, "system.posix_acl_default")
 
 
-def remove_work(path: Path) -> None:
+def remove_work(path: Path, containers: Path | None) -> None:
     """Remove a work directory, unless a container still runs from the old tree in it."""
     origin = path / ORIGIN
-    if origin.exists() and is_lower_of_overlay(Path(origin.read_text())):
+    if origin.exists() and is_in_use(path / OLD, Path(origin.read_text()), containers):
         return
     try:
         remove_here(path)
@@ -73,7 +73,7 @@ def remove_work(path: Path) -> None:
             raise
 
 
-def clean_stale(tmp: Path) -> None:
+def clean_stale(tmp: Path, containers: Path | None) -> None:
     """Remove what killed processes left behind."""
     if not tmp.is_dir():
         return
@@ -85,7 +85,7 @@ def clean_stale(tmp: Path) -> None:
             if fd is not None:
                 try:
                     with suppress(OSError, StoreError):
-                        remove_work(tmp / name)
+                        remove_work(tmp / name, containers)
                 finally:
                     os.close(fd)
 

@@ -247,6 +247,7 @@ def unpack_layer(
         "entries": writer.count,
         "whiteouts": layer.whiteouts,
         "bytes": layer.bytes,
+        "index": os.stat(directory / INDEX_FILE).st_size,
         "owners": owners,
     }
     (directory / LAYER_FILE).write_text(json.dumps(facts, sort_keys=True) + "\n")
