@@ -70,7 +70,7 @@ def in_turns(
         for number in range(-warmup, rounds):
             for place in range(len(names)):
                 name = names[(place + number) % len(names)]
-                destination = scratch / f"{name.replace(' ', '-').replace('/', '-')}.{number}"
+                destination = scratch / f"{names.index(name)}.{number}"
                 result = time_once(commands[name], destination)
                 if number >= 0:
                     found[name].append(result)
