@@ -42,7 +42,7 @@ __all__ = [
     "task_runs",
 ]
 
-STEPS = ("layout", "rootfs", "config", "bundle", "run", "check")
+STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
 GROUPS = ("blob", "layout", "rootfs", "config", "bundle", "check")
 
 
@@ -249,6 +249,21 @@ def run_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
         }
 
 
+def reset_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
+    """empty the kept writable layer of a persistent bundle"""
+    from .doit_bridge import Act
+
+    for name in names:
+        if steps.plan.bundle(name).overrides.get("persistent"):
+            yield {
+                "basename": f"reset:{name}",
+                "doc": f"empty the writable layer of {name}",
+                "actions": [Act(steps.reset(name), steps.plan.progress, f"reset:{name}")],
+                "uptodate": [False],
+                "verbosity": 2,
+            }
+
+
 CREATORS = (
     blob_tasks,
     layout_tasks,
@@ -257,6 +272,7 @@ CREATORS = (
     bundle_tasks,
     check_tasks,
     run_tasks,
+    reset_tasks,
 )
 
 
@@ -319,3 +335,4 @@ def task_check() -> Iterator[TaskDict]:
 def task_runs() -> Iterator[TaskDict]:
     """running bundles"""
     yield from _created(run_tasks)
+    yield from _created(reset_tasks)

@@ -267,6 +267,16 @@ class Steps:
 
         return work
 
+    def reset(self, name: str) -> Callable[[], None]:
+        """Empty a persistent bundle's writable layer."""
+
+        def work() -> None:
+            from .run import reset_bundle
+
+            reset_bundle(name=name, run_dir=self.space.run)
+
+        return work
+
     def run_arguments(self, name: str) -> dict[str, Any]:
         """What run_bundle takes beside the command line, as plain JSON."""
         bundle = self.plan.bundle(name)
