@@ -22,7 +22,8 @@
     │   └── LimitExceeded     a declared limit of unpacking was reached
     ├── StoreError            the state directory: full disk, foreign owner, read-only
     ├── ConversionError       the image cannot become a runtime configuration
-    └── RuntimeFailed         the runtime could not start the container
+    ├── RuntimeFailed         the runtime could not start the container
+    └── CheckFailed           a check's run did not come to what was declared
 
 A broken invariant is an ``assert`` or a plain exception: that is a bug, and shows a traceback.
 """
@@ -173,3 +174,7 @@ class ConversionError(DoitOciError):
 
 class RuntimeFailed(DoitOciError):
     """The runtime is missing, or could not start the container."""
+
+
+class CheckFailed(DoitOciError):
+    """A bundle ran, and did not do what its check table says."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from . import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 LOWER = "lower"
 MERGED = "merged"
@@ -30,7 +31,25 @@ def mount_overlay(
     that are thrown away: nothing in them has to reach the disk. Says whether a process serves it.
     """
     _copy_root_mode(upper)
+    reason = mount_layers(upper=upper, work=work, volatile=volatile, fuse=None)
+    if reason is None:
+        return False
+    if fuse is not None and mount_layers(upper=upper, work=work, volatile=False, fuse=fuse) is None:
+        return True
+    if not volatile:
+        raise OSError(
+            errno.EOPNOTSUPP, f"a persistent bundle needs overlayfs, which says {reason}", MERGED
+        )
+    note(f"overlayfs says {reason}: copying the rootfs for this run")
+    _copy(MERGED)
+    return False
+
+
+def mount_layers(*, upper: str, work: str, volatile: bool, fuse: str | None) -> str | None:
+    """Mount with the kernel's overlayfs, or with ``fuse``; returns the refusal in words."""
     layers = f"lowerdir={LOWER},upperdir={upper},workdir={work}"
+    if fuse is not None:
+        return None if _mount_fuse(fuse, layers) else f"{fuse} failed"
     options = [layers + ",userxattr", layers]
     if os.geteuid() == 0 and not _in_user_namespace():
         options.reverse()
@@ -43,16 +62,8 @@ def mount_overlay(
         except OSError as error:
             reason = reason or os.strerror(error.errno or errno.EINVAL)
         else:
-            return False
-    if fuse is not None and _mount_fuse(fuse, layers):
-        return True
-    if not volatile:
-        raise OSError(
-            errno.EOPNOTSUPP, f"a persistent bundle needs overlayfs, which says {reason}", MERGED
-        )
-    note(f"overlayfs says {reason}: copying the rootfs for this run")
-    _copy(MERGED)
-    return False
+            return None
+    return reason
 
 
 def mount_read_only() -> None:
@@ -75,6 +86,65 @@ def _copy_root_mode(upper: str) -> None:
     if (status.st_uid, status.st_gid) != (own.st_uid, own.st_gid):
         os.chown(upper, status.st_uid, status.st_gid)
     os.chmod(upper, status.st_mode & 0o7777)
+
+
+def find_in_layers(layers: Sequence[str], path: str) -> str | None:
+    """Where a path of the merged tree lies; ``layers`` are directories, the topmost first.
+
+    Links are followed inside the tree, as the container would. None: there is no such file.
+    """
+    waiting = [part for part in path.split("/") if part][::-1]
+    done: list[str] = []
+    for _ in range(1000):  # more steps than that are links that go round in circles
+        if not waiting:
+            return _find_layer(layers, done)
+        part = waiting.pop()
+        if part == ".":
+            continue
+        if part == "..":
+            done = done[:-1]
+            continue
+        found = _find_layer(layers, [*done, part])
+        if found is None:
+            return None
+        if os.path.islink(found):
+            target = os.readlink(found)
+            if target.startswith("/"):
+                done = []
+            waiting += [piece for piece in target.split("/") if piece][::-1]
+        else:
+            done.append(part)
+    return None
+
+
+def _find_layer(layers: Sequence[str], parts: list[str]) -> str | None:
+    for layer in layers:
+        place = layer
+        opaque = False
+        for part in parts:
+            place = f"{place}/{part}"
+            try:
+                status = os.lstat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                break
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:  # overlayfs's whiteout
+                return None
+            opaque = opaque or _is_opaque(place)
+        else:
+            return place
+        if opaque:
+            return None
+    return None
+
+
+def _is_opaque(place: str) -> bool:
+    for name in ("trusted.overlay.opaque", "user.overlay.opaque"):
+        try:
+            if os.getxattr(place, name, follow_symlinks=False) == b"y":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _in_user_namespace() -> bool:
@@ -106,7 +176,6 @@ def _copy(target: str) -> None:
 
 def _copy_file(source: str, target: str) -> str:
     import shutil
-    import stat
 
     status = os.lstat(source)
     if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
@@ -117,8 +186,6 @@ def _copy_file(source: str, target: str) -> str:
 
 def _copy_owners(source: str, target: str) -> None:
     """Owners first, then modes: chown clears the set-user-id bit."""
-    import stat
-
     for folder, folders, files in os.walk(target, topdown=False):
         original = os.path.join(source, os.path.relpath(folder, target))
         for name in (*folders, *files):

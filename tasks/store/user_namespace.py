@@ -215,6 +215,19 @@ def _work_mapped(
         os._exit(status)
 
 
-def run_mapped(id_map: IdMap, work: Callable[[], None]) -> bool:
-    """Do ``work`` in a child that is root of a new user namespace; says whether it succeeded."""
-    return os.waitpid(fork_mapped(id_map, work), 0)[1] == 0
+def run_mapped(id_map: IdMap | None, work: Callable[[], None]) -> bool:
+    """Do ``work`` in a child that is root of a new user namespace; says whether it succeeded.
+
+    Without a map the child is only a child.
+    """
+    if id_map is not None:
+        return os.waitpid(fork_mapped(id_map, work), 0)[1] == 0
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0

@@ -64,6 +64,19 @@ def find_runtime(name: str | None, arguments: Sequence[str] = ()) -> RuntimeComm
     return RuntimeCommand(path, _kind(os.path.basename(path)), arguments)
 
 
+def runtime_version(path: str) -> str:
+    """What a runtime says of itself, in one line."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"does not start: {error}"
+    return (done.stdout or done.stderr).partition("\n")[0] or "says no version"
+
+
 def _kind(name: str) -> str:
     for known in RUNTIMES:
         if known in name:
