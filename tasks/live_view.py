@@ -37,13 +37,20 @@ def columns_for(width: int) -> list[ProgressColumn]:
     return columns
 
 
+class Steady(Console):
+    """A console that leaves the cursor alone: a signal may end us before it could be put back."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return False
+
+
 class LiveView:
     """Drawn over at every :meth:`show`; :meth:`close` leaves nothing behind but what was said."""
 
     def __init__(self, stream: TextIO) -> None:
         width = shutil.get_terminal_size().columns
         # NO_COLOR and the colours of the terminal are rich's to know.
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._console = Steady(file=stream, highlight=False, markup=False, emoji=False)
         self._progress = Progress(
             *columns_for(width),
             console=self._console,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DeclarationError, DoitOciError
-from ..events import Event, load_record
+from ..events import Event, load_record, short
 from ..oci.entry import Entry
 from ..project.plan import Plan
 from ..store.recorded_entries import show
@@ -165,6 +165,10 @@ def outcome_of(content: Content) -> Mapping[str, str]:
     from ..figures import time_text
 
     found = dict.fromkeys((subject for subject, _ in content.hits), "up to date")
+    along = {short(span.title) for span in content.spans if span.kind == "blob"}
+    for finding in content.findings:
+        if finding.title.startswith("blob:") and short(finding.title) in along:
+            found[finding.title] = "done along with another"
     for span in content.spans:
         if span.kind == "step":
             time = time_text(span.end - span.begin)

@@ -88,7 +88,7 @@ def _graph(content: Content) -> str:
     outcomes = outcome_of(content)
     rows = []
     for finding in content.findings:
-        state = outcomes.get(finding.title, "not asked for")
+        state = outcomes.get(finding.title, "not done")
         now = f"{finding.state}: {'; '.join(finding.words)}"
         rows.append([_code(finding.title), _mark(state), escape(now)])
     picture = draw_graph(content.findings, outcomes)

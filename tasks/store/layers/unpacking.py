@@ -46,6 +46,9 @@ def unpack_missing(
         for position, source in enumerate(build.layers)
         if load_facts(build, source) is None
     ]
+    for position in sorted(set(range(len(build.layers))) - set(missing)):
+        descriptor = build.layers[position].descriptor
+        progress.finish(progress.start("layer", str(descriptor.digest), descriptor.size), "reused")
     if not missing:
         return set()
     missing.sort(key=lambda position: -build.layers[position].descriptor.size)
