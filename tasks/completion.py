@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WORD = "__complete"
 STEPS = ("run", "bundle", "rootfs", "config", "check", "layout")
-OPTIONS = ("--locked", "--offline", "--json", "--quiet", "--detach", "--dir", "--help")
+OPTIONS = ("--locked", "--offline", "--json", "--quiet", "--detach", "--dir", "--shard", "--help")
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "add": ("nothing", "add an image to images.toml", ("--name", "--platform")),
     "cache": ("cache", "remote cache: push, pull, key", ()),
@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "diff": ("either", "compare images, bundles or locks", ("--all",)),
     "digest": ("bundle", "print a bundle's digest", ()),
     "export": ("bundle", "write a bundle as an archive or folder", ()),
+    "fleet": ("bundle", "build on a Dask cluster", ("--scheduler", "--workers", "--all")),
     "forget": ("bundle", "forget that steps were done", ()),
     "gc": ("nothing", "free space", ("--dry-run", "--max-age", "--max-size")),
     "graph": ("target", "draw what targets need", ("--format",)),
