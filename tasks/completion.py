@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "completion": ("shell", "print a shell's completion script", ()),
     "diff": ("either", "compare images, bundles or locks", ("--all",)),
     "digest": ("bundle", "print a bundle's digest", ()),
+    "doctor": ("nothing", "print what this host offers", ()),
     "export": ("bundle", "write a bundle as an archive or folder", ()),
     "fleet": ("bundle", "build on a Dask cluster", ("--scheduler", "--workers", "--all")),
     "forget": ("bundle", "forget that steps were done", ()),

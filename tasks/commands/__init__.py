@@ -36,5 +36,6 @@ COMMANDS = {
     "graph": "commands.insight:Graph",
     "diff": "commands.insight:Diff",
     "report": "commands.insight:Report",
+    "doctor": "commands.insight:Doctor",
     "fleet": "commands.fleet:Fleet",
 }

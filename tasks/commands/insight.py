@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -150,4 +151,32 @@ class Report(ProjectCommand):
         path = Path(given["output"]) if given["output"] else page
         write_atomic(path, write_page(gather(self.plan)).encode(errors="replace"))
         sys.stdout.write(f"{path}\n")
+        return 0
+
+
+class Doctor(ProjectCommand):
+    """``doctor``"""
+
+    doc_purpose = "print what this host offers to containers, and what to install"
+    doc_usage = ""
+
+    def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..doctor import examine_host, findings_text
+        from ..graph import find_project
+        from ..project.workspace import STATE_DIRECTORY
+
+        if names:
+            raise DeclarationError("takes no names", subject="doctor")
+        state = Path(self.options.state or STATE_DIRECTORY).absolute()
+        if not self.options.state:
+            # The question makes sense without a project, too.
+            with contextlib.suppress(DeclarationError):
+                state = find_project(Path.cwd()) / STATE_DIRECTORY
+        # What will be made there lies on the file system of what is there; nothing is left behind.
+        there = next(folder for folder in (state, *state.parents) if folder.is_dir())
+        found = examine_host(state=there)
+        if self.options.json:
+            sys.stdout.write(json.dumps([each.to_json() for each in found], indent=4) + "\n")
+        else:
+            sys.stdout.write(findings_text(found))
         return 0

@@ -60,6 +60,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("doit-oci diff old.lock images.lock", "two lock files"),
     ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
+    "doctor": (("doit-oci doctor", "before the first container, or for a bug report"),),
     "export": (("doit-oci export shell shell.tar.zst", "one file, the same bytes each time"),),
     "fleet": (
         ("doit-oci fleet --workers 4", "what is not in the lock yet, by processes on this machine"),
