@@ -23,7 +23,9 @@ def paths(draw: st.DrawFn) -> str:
 @st.composite
 def entries(draw: st.DrawFn) -> Any:
     """One entry of any kind but whiteouts."""
-    kind = draw(st.sampled_from(["file"] * 4 + ["dir"] * 4 + ["symlink"] * 2 + ["link", "fifo", "char"]))
+    kind = draw(
+        st.sampled_from(["file"] * 4 + ["dir"] * 4 + ["symlink"] * 2 + ["link", "fifo", "char"])
+    )
     path = draw(paths())
     values: dict[str, Any] = {"uid": draw(IDS), "gid": draw(IDS), "mtime": draw(TIMES)}
     if kind == "file":

@@ -1,0 +1,120 @@
+"""Random stacks of layers against a small model of the specification, and against umoci."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+
+from tasks.errors import LayerError
+from tasks.oci.entry import Entry
+from tasks.oci.media_type import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
+from tests.support import layer_model
+from tests.support.layer_stacks import stacks
+from tests.support.layers import Images, tar
+from tests.support.trees import scan_entries
+
+LAST_SECOND_OF_TESTS = 1_700_000_001 * 10**9
+SLOW = list(HealthCheck)
+
+
+def built(stack: list[list[Any]], state: Path) -> tuple[Path, dict[str, Entry]] | None:
+    """The rootfs of a stack, held against its own entries; None where it is refused."""
+    try:
+        rootfs, found = Images(state).build(*map(tar, stack))
+    except LayerError:
+        return None
+    assert scan_entries(rootfs) == list(found.values())
+    return rootfs, found
+
+
+@given(stacks())
+@settings(max_examples=250, deadline=None, suppress_health_check=SLOW)
+def test_a_stack_is_what_the_model_says(stack: list[list[Any]]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        ours = built(stack, Path(place) / "state")
+        try:
+            expected = layer_model.rootfs(stack)
+        except layer_model.Refused:
+            assert ours is None
+            return
+        assert ours is not None
+        compare(ours[1], expected)
+
+
+def compare(found: dict[str, Entry], expected: dict[str, Any]) -> None:
+    assert set(found) == set(expected)
+    for path, (kind, meta, data, target, _) in expected.items():
+        entry = found[path]
+        assert (entry.type, entry.target) == (kind, target.encode())
+        assert (entry.mode, entry.uid, entry.gid, entry.mtime) == meta
+        if kind == "file":
+            assert entry.sha256 == hashlib.sha256(data).hexdigest()
+    inodes = sorted((str(inode), path) for path, (*_, inode) in expected.items() if inode)
+    groups = [[path for _, path in group] for _, group in groupby(inodes, key=lambda x: x[0])]
+    for first, *others in groups:
+        assert found[first].hard_link == b""
+        assert {found[path].hard_link for path in others} <= {first.encode()}
+
+
+def write_layout(place: Path, streams: list[bytes]) -> None:
+    """An image layout of layers, tagged ``1``."""
+    blobs = place / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def put(media_type: str, content: bytes) -> dict[str, Any]:
+        encoded = hashlib.sha256(content).hexdigest()
+        (blobs / encoded).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"sha256:{encoded}", "size": len(content)}
+
+    layers = [put(OCI_LAYER_GZIP, gzip.compress(stream, 1, mtime=0)) for stream in streams]
+    diff_ids = [f"sha256:{hashlib.sha256(stream).hexdigest()}" for stream in streams]
+    rootfs = {"type": "layers", "diff_ids": diff_ids}
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": put(OCI_CONFIG, json.dumps(config).encode()),
+        "layers": layers,
+    }
+    described = put(OCI_MANIFEST, json.dumps(manifest).encode())
+    described["annotations"] = {"org.opencontainers.image.ref.name": "1"}
+    (place / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (place / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
+
+
+@given(stacks())
+@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+def test_a_stack_is_what_umoci_makes_of_it(stack: list[list[Any]]) -> None:
+    """Where umoci takes it. Its times of directories that it made or wrote into are left out:
+    it sets them to now."""
+    umoci = shutil.which("umoci")
+    assert umoci, "umoci is not installed"
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        ours = built(stack, place / "state")
+        assume(ours is not None)
+        assert ours is not None
+        write_layout(place / "layout", [tar(layer) for layer in stack])
+        words = [umoci, "unpack", "--image", f"{place}/layout:1", f"{place}/umoci"]
+        assume(subprocess.run(words, capture_output=True, check=False).returncode == 0)
+        theirs = {os.fsdecode(entry.path): entry for entry in scan_entries(place / "umoci/rootfs")}
+        assert set(ours[1]) == set(theirs)
+        for path, entry in ours[1].items():
+            other = theirs[path]
+            if entry.type == "dir" and other.mtime > LAST_SECOND_OF_TESTS:
+                other = replace_mtime(other, entry.mtime)
+            assert entry == other
+
+
+def replace_mtime(entry: Entry, mtime: int) -> Entry:
+    return Entry(**{name: getattr(entry, name) for name in Entry.__slots__} | {"mtime": mtime})
