@@ -56,5 +56,7 @@ def fetch_blobs(
         environ=os.environ if environ is None else environ,
         limits=limits,
     ) as source:
-        moved = source.fetch(missing, store=BlobStore(blobs, tmp), jobs=jobs)
+        store = BlobStore(blobs, tmp)
+        moved = source.fetch(missing, store=store, jobs=jobs)
+        store.sync()
     return {"image": image, "blobs": str(len(missing)), "bytes": str(moved)}

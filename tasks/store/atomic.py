@@ -10,14 +10,23 @@ from pathlib import Path
 
 from ..errors import StoreError
 
+SYNC_FILE_RANGE_WRITE = 2
 _number = itertools.count()
 
 
-def write_atomic(path: Path, content: bytes, *, tmp: Path | None = None, mode: int = 0o666) -> None:
+def write_atomic(
+    path: Path,
+    content: bytes,
+    *,
+    tmp: Path | None = None,
+    mode: int = 0o666,
+    sync_name: bool = True,
+) -> None:
     """Write ``content`` under ``path``, whose folder is made if need be.
 
     ``tmp`` is a folder on the same file system for the temporary name; without one it stands
-    beside ``path``. ``mode`` is subject to the umask. Raises: StoreError.
+    beside ``path``. ``mode`` is subject to the umask. Without ``sync_name`` a power cut may take
+    the name away, but never the content from under it. Raises: StoreError.
     """
     temporary = temporary_name(path, tmp)
     try:
@@ -29,7 +38,9 @@ def write_atomic(path: Path, content: bytes, *, tmp: Path | None = None, mode: i
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
-            rename_durably(temporary, path)
+            temporary.replace(path)
+            if sync_name:
+                sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -44,12 +55,6 @@ def temporary_name(path: Path, tmp: Path | None = None) -> Path:
     return (tmp or path.parent) / f".{path.name}.{unique}.tmp"
 
 
-def rename_durably(source: Path, target: Path) -> None:
-    """Give a file that is already on the disk its final name, and put that on the disk too."""
-    source.replace(target)
-    sync_folder(target.parent)
-
-
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -58,6 +63,18 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def start_writeback(descriptor: int, offset: int, count: int) -> None:
+    """Let the kernel begin to write some bytes of a file to the disk, so that fsync is short.
+
+    Only a hint: nothing is waited for, and nothing is promised.
+    """
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call(descriptor, ctypes.c_int64(offset), ctypes.c_int64(count), SYNC_FILE_RANGE_WRITE)
 
 
 def store_error(error: OSError, path: Path) -> StoreError:

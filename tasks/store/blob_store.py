@@ -18,10 +18,11 @@ from typing import BinaryIO
 
 from ..errors import ContentError, DigestMismatch, SizeMismatch
 from ..oci.descriptor import Descriptor
-from ..oci.digest import Digest, digest_bytes, new_hash
-from .atomic import rename_durably, store_error, write_atomic
+from ..oci.digest import HEX_LENGTH, Digest, digest_bytes, new_hash
+from .atomic import start_writeback, store_error, sync_folder, write_atomic
 
 CHUNK = 1 << 20
+WRITEBACK = 8 << 20
 
 
 class BlobStore:
@@ -99,7 +100,7 @@ class BlobStore:
         except OSError:
             present = False
         if not present:
-            write_atomic(path, content, tmp=self.tmp)
+            write_atomic(path, content, tmp=self.tmp, sync_name=False)
         return actual
 
     def put_stream(
@@ -133,9 +134,15 @@ class BlobStore:
         with contextlib.suppress(OSError):
             self.path(digest).unlink()
 
+    def sync(self) -> None:
+        """Make the names of what was stored survive a power cut."""
+        for algorithm in HEX_LENGTH:
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(self.root / algorithm)
+
     def digests(self) -> Iterator[Digest]:
         """Every digest in the store, in no order."""
-        for algorithm in ("sha256", "sha512"):
+        for algorithm in HEX_LENGTH:
             folder = self.root / algorithm
             with contextlib.suppress(OSError):
                 for entry in os.scandir(folder):
@@ -231,6 +238,7 @@ class PartialBlob:
         self.is_stored = False
         self._fd = -1
         self._owns_name = False
+        self._flushed = 0
         self._hash = new_hash(digest.algorithm)
 
     def __enter__(self) -> PartialBlob:
@@ -302,17 +310,21 @@ class PartialBlob:
         except OSError as error:
             raise store_error(error, self.path) from error
         self.offset = size
+        if size - self._flushed >= WRITEBACK:
+            start_writeback(self._fd, self._flushed, size - self._flushed)
+            self._flushed = size
 
     def restart(self) -> None:
         """Forget what is there."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self.offset = 0
+        self.offset = self._flushed = 0
         self._hash = new_hash(self.descriptor.digest.algorithm)
 
     def commit(self) -> None:
-        """Verify, make durable, and give the blob its name.
+        """Verify, put the bytes on the disk, and give the blob its name.
 
+        The name itself is made durable by :meth:`BlobStore.sync`, once for many blobs.
         Raises: SizeMismatch (the bytes stay), DigestMismatch (they are dropped), StoreError.
         """
         digest = self.descriptor.digest
@@ -331,7 +343,7 @@ class PartialBlob:
         try:
             os.fsync(self._fd)
             self._owns_name = False
-            rename_durably(self.path, self._store.path(digest))
+            self.path.replace(self._store.path(digest))
         except OSError as error:
             raise store_error(error, self._store.path(digest)) from error
         self.is_stored = True
