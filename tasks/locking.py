@@ -69,6 +69,8 @@ class Locking:
             reference = self.reference(image)
             if known is not None and known.reference != str(reference):
                 known = self._stale(image, known, reference)
+            if known is not None and self._has_moved(image, known, reference):
+                known = None
             wanted = [
                 p for p in self.plan.platforms(image) if not known or str(p) not in known.platforms
             ]
@@ -81,6 +83,26 @@ class Locking:
         self.plan.progress.note(
             f"{image}: now {reference} instead of {known.reference}; locking it anew"
         )
+
+    def _has_moved(self, image: str, known: LockedImage, reference: ImageReference) -> bool:
+        """Whether the tag of an image with ``pull_policy = "always"`` means something else now."""
+        options = self.plan.options
+        always = self.plan.images.image(image).pull_policy == "always"
+        if not always or options.locked or options.offline:
+            return False
+        now = resolve_step.tag_digest(
+            reference=reference, registries=self.registries(), progress=self.plan.progress
+        )
+        pinned = {known.index, *(found.manifest.digest for found in known.platforms.values())}
+        if now is None or now in pinned:
+            return False
+        self.plan.progress.note(f"{image}: {reference} is {now} now; locking it anew")
+        return True
+
+    def offline(self, image: str) -> bool:
+        """Whether the network is refused for an image."""
+        never = self.plan.images.image(image).pull_policy == "never"
+        return never or self.plan.options.offline
 
     def _refuse_when_locked(self, image: str, why: str) -> None:
         if self.plan.options.locked:
@@ -100,7 +122,7 @@ class Locking:
             known=known,
             blobs=self.space.blobs,
             registries=self.registries(),
-            offline=self.plan.options.offline,
+            offline=self.offline(image),
             progress=self.plan.progress,
         )
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .oci.digest import Digest
 from .oci.locked_image import LockedImage
 from .oci.platform import Platform
 from .oci.reference import ImageReference
@@ -18,6 +19,7 @@ from .progress import Progress
 from .store.blob_store import BlobStore
 from .store.image_documents import ImageDocuments
 from .store.registry.limits import Limits
+from .store.transports.source import open_source
 
 
 def resolve_image(
@@ -56,3 +58,27 @@ def resolve_image(
         limits=limits,
     ) as documents:
         return documents.resolve(lacking, known)
+
+
+def tag_digest(
+    *,
+    reference: ImageReference,
+    registries: Sequence[Registry] = (),
+    progress: Progress,
+    environ: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+) -> Digest | None:
+    """What a reference means at this moment: one HEAD, which counts as no pull.
+
+    None where the registry does not say it. Raises: RegistryError, ContentError.
+    """
+    if reference.digest is not None:
+        return reference.digest
+    with open_source(
+        reference,
+        registries=registries,
+        progress=progress,
+        environ=os.environ if environ is None else environ,
+        limits=limits,
+    ) as source:
+        return source.head()

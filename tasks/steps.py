@@ -70,7 +70,7 @@ class Steps:
                 blobs=self.space.blobs,
                 tmp=self.space.tmp,
                 registries=self.locking.registries(),
-                offline=self.plan.options.offline,
+                offline=self.locking.offline(image),
                 progress=self.plan.progress,
             )
 

@@ -21,6 +21,8 @@ from tasks.errors import (
 )
 from tasks.oci.locked_image import LockedImage
 from tasks.oci.media_type import DOCKER_SCHEMA1_SIGNED, OCI_INDEX
+from tasks.oci.reference import parse_image
+from tasks.resolve import tag_digest
 from tests.support.docker_registry import RegistryServer
 from tests.support.fake_registry import FakeRegistry, Handler
 from tests.support.images import Document, layer, make_image, make_index, push, sha256, write_layout
@@ -180,6 +182,19 @@ def test_unchanged_tag_costs_one_head(fake_registry: FakeRegistry, puller: Pulle
     first = puller.resolve(name)
     fake_registry.asked.clear()
     assert puller.resolve(name) == first
+    assert fake_registry.paths() == ["HEAD /v2/a/manifests/1"]
+
+
+def test_tag_is_looked_up_with_one_head(fake_registry: FakeRegistry, puller: Puller) -> None:
+    image = fake_registry.add(make_index(AMD))
+    name = f"{fake_registry.host}/a:1"
+    found = tag_digest(
+        reference=parse_image(name, folder=Path()),
+        registries=puller.settings(name),
+        progress=puller.progress,
+        environ=puller.environ,
+    )
+    assert str(found) == image.digest
     assert fake_registry.paths() == ["HEAD /v2/a/manifests/1"]
 
 

@@ -75,7 +75,9 @@ def open_source(
     if reference.transport == "docker":
         if offline:
             raise OfflineError(
-                "the network is needed for it, and --offline refuses that", subject=str(reference)
+                "the network is needed for it, and is refused",
+                subject=str(reference),
+                hint='run it without --offline, and not with pull_policy = "never"',
             )
         from .docker import RegistrySource
 
