@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 from tasks.errors import DeclarationError, RegistryError
 from tasks.oci.registry_settings import Registry
 from tests.support.certificates import Authority
+from tests.support.connect_proxy import running_connect_proxy
 from tests.support.docker_registry import RegistryServer, running_registry, skopeo
 from tests.support.fake_registry import FakeRegistry, Handler
-from tests.support.images import layer, make_image, write_layout
-from tests.support.pulling import Puller
+from tests.support.images import layer, make_image, push, write_layout
+from tests.support.nginx import running_nginx
+from tests.support.pulling import QUICK, Puller
 
 IMAGE = make_image(layer(size=5000))
 
@@ -321,3 +324,43 @@ def test_damaged_settings_of_the_host_are_passed_over(
     puller.environ["CONTAINERS_REGISTRIES_CONF"] = str(path)
     puller.resolve(f"{fake_registry.host}/a:1")
     assert any("no valid TOML" in note for note in puller.progress.notes)
+
+
+def test_https_goes_through_the_tunnel_of_a_proxy(
+    secure: RegistryServer, authority: Authority, puller: Puller
+) -> None:
+    with running_connect_proxy() as proxy:
+        puller.environ["HTTPS_PROXY"] = proxy.url
+        settings = (Registry(prefix=secure.host, ca=authority.ca),)
+        puller.pull(f"{secure.host}/a:1", registries=settings)
+        assert set(proxy.targets) == {secure.host}
+        with pytest.raises(RegistryError, match="not trusted"):
+            puller.resolve(f"{secure.host}/a:2", registries=())
+
+
+def test_rate_limit_of_a_real_server_is_waited_for(
+    docker_registry: RegistryServer, puller: Puller, tmp_path: Path
+) -> None:
+    image = make_image(*(layer(size=100, seed=number) for number in range(6)))
+    push(docker_registry.host, "limited", "1", image)
+    puller.limits = replace(QUICK, attempts=20, backoff=0.1, backoff_cap=0.5)
+    with running_nginx(
+        tmp_path / "nginx",
+        http="limit_req_zone $binary_remote_addr zone=one:1m rate=10r/s; limit_req_status 429;",
+        server=f"location / {{ limit_req zone=one; proxy_pass http://{docker_registry.host};"
+        " proxy_set_header Host $http_host; }",
+    ) as host:
+        puller.pull(f"{host}/limited:1")
+    assert puller.stored() == {image.digest, *image.blobs}
+    assert any("429" in note for note in puller.progress.notes)
+
+
+def test_redirect_of_a_real_server_is_followed(
+    docker_registry: RegistryServer, puller: Puller, tmp_path: Path
+) -> None:
+    push(docker_registry.host, "moved", "1", IMAGE)
+    blobs = f"location ~ /blobs/ {{ return 307 http://{docker_registry.host}$request_uri; }}"
+    rest = f"location / {{ proxy_pass http://{docker_registry.host}; }}"
+    with running_nginx(tmp_path / "nginx", server=f"{blobs} {rest}") as host:
+        puller.pull(f"{host}/moved:1")
+    assert puller.stored() == {IMAGE.digest, *IMAGE.blobs}

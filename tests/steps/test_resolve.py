@@ -207,6 +207,24 @@ def test_registry_that_says_no_digest_is_asked_for_the_manifest(
     assert puller.resolve(name) == puller.resolve(name)
 
 
+@pytest.mark.parametrize("status", [400, 405, 501])
+def test_registry_that_knows_no_head_is_asked_for_the_manifest(
+    status: int, fake_registry: FakeRegistry, puller: Puller
+) -> None:
+    fake_registry.add(AMD)
+
+    def refuse(handler: Handler) -> bool:
+        if handler.command != "HEAD":
+            return False
+        handler.answer(status)
+        return True
+
+    fake_registry.behaviours.append(refuse)
+    name = f"{fake_registry.host}/a:1"
+    assert puller.resolve(name) == puller.resolve(name)
+    assert "HEAD /v2/a/manifests/1" in fake_registry.paths()
+
+
 def test_lock_entry_goes_through_json(fake_registry: FakeRegistry, puller: Puller) -> None:
     fake_registry.add(make_index(AMD, V7))
     locked = puller.resolve(f"{fake_registry.host}/a:1", "linux/amd64", "linux/arm/v7")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES), "application/json;q=0.5"))
 UNAUTHORIZED = 401
+NO_HEAD = frozenset({400, 405, 501})
 WHOLE = frozenset({200})
 RETRIED = frozenset({408, 429, 502, 503, 504})
 ERROR_LIMIT = 64 << 10
@@ -76,7 +77,12 @@ class RegistryClient:
 
     def head_manifest(self, reference: str) -> Digest | None:
         """The digest that a tag has now, or None where the registry does not say it."""
-        response = self.request("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT})
+        try:
+            response = self.request("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT})
+        except RegistryError as error:
+            if error.status in NO_HEAD:
+                return None
+            raise
         release(response)
         return _announced(response)
 

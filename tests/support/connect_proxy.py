@@ -1,0 +1,62 @@
+"""A proxy that opens tunnels (CONNECT), and remembers where to."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class ConnectProxy:
+    """``url`` is what a proxy variable holds; ``targets`` are the hosts that were asked for."""
+
+    url: str
+    targets: list[str] = field(default_factory=list)
+
+
+class _Tunnel(socketserver.StreamRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        target = self.rfile.readline().decode().split(" ")[1]
+        while self.rfile.readline().strip():
+            pass
+        self.server.proxy.targets.append(target)
+        host, _, port = target.rpartition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)
+            back.start()
+            _pump(self.connection, there)
+            back.join(5)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while content := source.recv(1 << 16):
+            target.sendall(content)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    proxy: ConnectProxy
+
+
+@contextlib.contextmanager
+def running_connect_proxy() -> Iterator[ConnectProxy]:
+    server = _Server(("127.0.0.1", 0), _Tunnel)
+    server.proxy = ConnectProxy(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server.proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
