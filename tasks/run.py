@@ -19,7 +19,7 @@ from .store.runtime.stale import remove_stale
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     from .progress import Progress
@@ -43,13 +43,15 @@ def run_bundle(
     detach: bool = False,
     tty: bool | None = None,
     init: bool = False,
+    log: Mapping[str, int] = {},
     progress: Progress,
 ) -> int:
     """Run a built bundle; returns the container's exit status, 128 + n for signals.
 
     ``args`` replace the image's Cmd, after ``entrypoint``; None keeps the bundle's own. ``tty``:
     None takes a terminal where there is one. ``timeout`` and ``stop_grace`` are in seconds; a
-    run that is stopped by its timeout returns 124. ``detach`` returns 0 once the container runs.
+    run that is stopped by its timeout returns 124. ``detach`` returns 0 once the container runs;
+    ``log`` has the ``rotate_at`` (bytes) and ``kept`` of its log files.
 
     Raises:
         RuntimeFailed: no runtime, or the container could not be started.
@@ -70,6 +72,7 @@ def run_bundle(
         cgroup_limits=cgroup_limits,
         tty=tty,
         init=init,
+        log=log,
         progress=progress,
     )
     remove_stale(settings.run_folder)

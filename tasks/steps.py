@@ -20,7 +20,7 @@ from . import layout as layout_step
 from . import rootfs as rootfs_step
 from . import warm
 from .caching import Caching
-from .errors import StoreError
+from .errors import RuntimeFailed, StoreError
 from .locking import Locking
 from .oci.canonical_json import canonical
 from .oci.descriptor import Descriptor
@@ -183,6 +183,8 @@ class Steps:
 
         def work() -> Facts:
             facts = config_step.write_config(**arguments(), destination=destination)
+            for note in facts["notes"]:
+                self.plan.progress.note(f"{name}: {note}")
             return {**facts, "digest": bundle_step.file_digest(destination)}
 
         return self._step(
@@ -347,7 +349,9 @@ class Steps:
             }
 
         def work() -> Facts:
-            return check_bundle(check=bundle.check or {}, **self.run_arguments(name))
+            arguments = self.run_arguments(name)
+            del arguments["log"]
+            return check_bundle(check=bundle.check or {}, **arguments)
 
         return self._step("check", name, parts, lambda _: True, work)
 
@@ -394,10 +398,34 @@ class Steps:
             path.unlink(missing_ok=True)
 
 
+def _check_user_namespace(bundle: BundleDeclaration) -> None:
+    """Root's containers are in the host's, an ordinary user's in one of their own.
+
+    Raises: RuntimeFailed where the bundle demands the other.
+    """
+    wanted = bundle.overrides.get("userns", "auto")
+    if wanted == "host" and os.geteuid() != 0:
+        raise RuntimeFailed(
+            'userns = "host" needs root',
+            subject=bundle.name,
+            hint='run it as root, or say userns = "auto"',
+        )
+    if wanted == "private" and os.geteuid() == 0:
+        raise RuntimeFailed(
+            'userns = "private" needs an ordinary user: root\'s containers are in the host\'s',
+            subject=bundle.name,
+            hint="run it as a user with ranges in /etc/subuid and /etc/subgid",
+        )
+
+
 def run_overrides(bundle: BundleDeclaration) -> dict[str, Any]:
     """The keys of a bundle that concern its run and not its config.json."""
     given = bundle.overrides
+    _check_user_namespace(bundle)
+    log = given.get("log", {})
+    names = {"max_size": "rotate_at", "max_files": "kept"}
     return {
+        "log": {names[key]: value for key, value in log.items()},
         "init": given.get("init", False),
         "persistent": given.get("persistent", False),
         "network": given.get("network"),

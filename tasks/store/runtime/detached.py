@@ -109,7 +109,7 @@ class _Supervisor:
         self.box = box
         os.close(self._out)
         os.close(self._err)
-        log = LogWriter(box.path(NAME))
+        log = LogWriter(box.path(NAME), **self.settings.log)
         self._log = threading.Thread(target=log.copy, args=(self._sources,), daemon=True)
         self._log.start()
 

@@ -23,9 +23,10 @@ LONGEST = 16384
 class LogWriter:
     """Writes one log, and a new one when it has grown: ``output.log.1`` is the one before."""
 
-    def __init__(self, path: str, *, rotate_at: int = ROTATE_AT) -> None:
+    def __init__(self, path: str, *, rotate_at: int = ROTATE_AT, kept: int = KEPT) -> None:
         self.path = path
         self.rotate_at = rotate_at
+        self.kept = kept
         self._open()
 
     def _open(self) -> None:
@@ -50,7 +51,9 @@ class LogWriter:
 
     def _rotate(self) -> None:
         os.close(self._file)
-        for number in range(KEPT - 1, 0, -1):
+        if self.kept == 1:
+            os.unlink(self.path)
+        for number in range(self.kept - 1, 0, -1):
             older = f"{self.path}.{number}"
             newer = self.path if number == 1 else f"{self.path}.{number - 1}"
             if os.path.exists(newer):
@@ -80,8 +83,11 @@ def _lines(block: bytes) -> list[bytes]:
 def log_files(folder: str) -> list[str]:
     """The logs of a container, oldest first."""
     path = f"{folder}/{NAME}"
-    numbered = [f"{path}.{number}" for number in range(KEPT - 1, 0, -1)]
-    return [name for name in (*numbered, path) if os.path.exists(name)]
+    numbered, number = [], 1
+    while os.path.exists(f"{path}.{number}"):
+        numbered.append(f"{path}.{number}")
+        number += 1
+    return [*numbered[::-1], *([path] if os.path.exists(path) else [])]
 
 
 def parse_line(line: bytes) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ from .find import find_runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ...progress import Progress
@@ -23,8 +23,9 @@ class Settings:
     """What is asked of a run. Paths are absolute, times in seconds."""
 
     __slots__ = (
-        "args", "bundle", "cgroup_limits", "entrypoint", "init", "name", "network", "persistent",
-        "progress", "project", "run_folder", "runtime", "stop_grace", "timeout", "tty",
+        "args", "bundle", "cgroup_limits", "entrypoint", "init", "log", "name", "network",
+        "persistent", "progress", "project", "run_folder", "runtime", "stop_grace", "timeout",
+        "tty",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,7 @@ class Settings:
         cgroup_limits: str = LIMITS_REQUIRED,
         tty: bool | None = None,
         init: bool = False,
+        log: Mapping[str, int] = {},
         progress: Progress,
     ) -> None:
         self.bundle = bundle
@@ -61,6 +63,7 @@ class Settings:
         self.cgroup_limits = cgroup_limits
         self.tty = tty
         self.init = init
+        self.log = log
         self.progress = progress
 
     def note(self, text: str) -> None:
