@@ -172,7 +172,10 @@ def schema_page(name: str) -> str:
     title = schema.get("title", name)
     lines = [f"# {title}", "", schema.get("description", ""), ""]
     lines += [f"The schema itself: `doit-oci schema {name}`.", ""]
-    lines += property_table("Top level", schema, schema)
+    lines += property_table("Top level", {**schema, "description": ""}, schema)
+    for alternative in schema.get("oneOf", ()):
+        event = alternative["properties"].get("event", {}).get("const", "")
+        lines += property_table(alternative.get("title") or f"Event: {event}", alternative, schema)
     for word, part in schema.get("properties", {}).items():
         resolved = resolve(part, schema)
         inner = resolve(resolved.get("additionalProperties") or resolved.get("items") or {}, schema)
@@ -216,6 +219,8 @@ def property_table(heading: str, part: Mapping[str, Any], schema: Mapping[str, A
         kind = found.get("x-expected") or found.get("type") or ""
         kinds = kind if isinstance(kind, list) else [kind]
         kind = " or ".join(KINDS.get(each, each) for each in kinds)
+        if "const" in found:
+            kind = f"`{json.dumps(found['const'])}`"
         if "enum" in found:
             kind = ", ".join(f"`{each}`" for each in found["enum"])
         words = str(found.get("description", ""))
