@@ -28,12 +28,25 @@ GLOBAL_OPTIONS = (
 )
 TARGETS = (
     ("run:BUNDLE [-- ARG...]", "build what is out of date, then run; ARGs replace the image's Cmd"),
+    ("run:BUNDLE --detach", "the same, and return once the container runs"),
     ("check:BUNDLE", "run and compare with the bundle's check table; passes are remembered"),
     ("bundle:BUNDLE", "a finished bundle: config.json and rootfs"),
     ("config:BUNDLE", "up to its config.json"),
     ("rootfs:BUNDLE", "up to its root file system"),
     ("layout:IMAGE", "an image layout with all its blobs"),
     ("-n N TARGET...", "work on N things at once"),
+)
+GROUPS = (
+    ("to begin with", ("init", "add", "list", "lock", "doctor", "help")),
+    ("to look", ("why", "graph", "diff", "report", "inspect", "digest")),
+    ("to check", ("validate", "verify", "reproduce")),
+    (
+        "for containers that stay (run:BUNDLE --detach)",
+        ("ps", "exec", "logs", "stop", "kill", "pause", "resume", "stats", "delete", "reset"),
+    ),
+    ("to move and to share", ("export", "import", "cache", "fleet")),
+    ("to clean up", ("clean", "forget", "gc")),
+    ("to set up", ("completion", "schema", "man")),
 )
 STATUSES = (
     ("the container's own", "after run:"),
@@ -171,7 +184,7 @@ def show(text: Text) -> str:
 
 def overview() -> str:
     """The overview that ``help`` shows."""
-    commands = [(text.name, text.purpose) for text in all_texts() if text.name != "run"]
+    commands = list(_grouped({text.name: text.purpose for text in all_texts()}))
     parts = (
         ["doit-oci: container images to runnable OCI bundles", ""],
         ["usage: doit-oci [OPTION...] TARGET... | COMMAND ...", ""],
@@ -180,12 +193,23 @@ def overview() -> str:
             *_table(TARGETS),
             "",
         ],
-        ["commands:", *_table(commands), ""],
+        *(["commands " + title + ":", *_table(rows), ""] for title, rows in commands),
         ["options, which may stand anywhere before --:", *_table(GLOBAL_OPTIONS), ""],
         ["exit status:", *_table(STATUSES), ""],
         ["`doit-oci help COMMAND` says more; doit's own commands work as well (`doit-oci info`)."],
     )
     return "\n".join(line for part in parts for line in part) + "\n"
+
+
+def _grouped(purposes: dict[str, str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Commands by what people come for; those of no group are named last."""
+    rest = {name: purpose for name, purpose in purposes.items() if name != "run"}
+    for title, names in GROUPS:
+        rows = [(name, rest.pop(name)) for name in names if name in rest]
+        if rows:
+            yield title, rows
+    if rest:
+        yield "beside these", sorted(rest.items())
 
 
 def _table(rows: Any) -> list[str]:
