@@ -504,6 +504,18 @@ def test_a_tar_without_its_end_is_whole(images: Images) -> None:
     assert "f" in found
 
 
+@pytest.mark.parametrize("size", [1, 511, 512, 513])
+def test_a_tar_that_ends_with_the_last_byte_of_a_file_is_whole(images: Images, size: int) -> None:
+    """`umoci insert` (0.4.7) writes such layers: no padding, no end."""
+    _, found = images.build(header(b"f", size=octal(size, 12)) + b"x" * size)
+    assert found["f"].size == size
+
+
+def test_a_tar_that_ends_within_the_padding_is_cut_off(images: Images) -> None:
+    with pytest.raises(LayerError, match="ends within an entry"):
+        images.build(header(b"f", size=octal(1, 12)) + b"x" + bytes(10))
+
+
 def test_the_root_of_an_image_that_names_none(images: Images) -> None:
     rootfs, found = images.build(tar([item("f", "f")]), implied_mtime=1234)
     assert (found[""].mode, found[""].uid, found[""].mtime) == (0o755, 0, 1234 * 10**9)

@@ -119,7 +119,9 @@ class TarReader:
         if self._padding:
             left = min(self._padding, len(self._buffer) - self._position)
             self._position += left
-            if left < self._padding:
+            # `umoci insert` ends its layers with the last byte of the last file: no padding at
+            # all, and no end of the archive. Others read that, and so do we.
+            if left < self._padding and (left or self._more()):
                 self._take(self._padding - left)
             self._padding = 0
 
