@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 WORD = "__complete"
-STEPS = ("run", "bundle", "rootfs", "config", "check", "layout")
+STEPS = ("run", "bundle", "rootfs", "config", "check", "layout", "reset")
 OPTIONS = ("--locked", "--offline", "--json", "--quiet", "--detach", "--dir", "--shard", "--help")
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "add": ("nothing", "add an image to images.toml", ("--name", "--platform")),

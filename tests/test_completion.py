@@ -13,8 +13,16 @@ import pexpect
 import pytest
 
 from tasks.commands import COMMANDS as COMMAND_PLACES
-from tasks.commands.manual import command_text
-from tasks.completion import COMMANDS, SCRIPTS, candidates, declared, known_commands
+from tasks.commands.manual import TARGETS, command_text
+from tasks.completion import (
+    COMMANDS,
+    SCRIPTS,
+    STEPS,
+    candidates,
+    declared,
+    known_commands,
+)
+from tasks.graph import STEPS as GRAPH_STEPS
 
 from .support.command import CHECKOUT, DOOR, doit_oci, expect
 
@@ -99,6 +107,12 @@ def test_the_table_of_words_is_that_of_the_commands() -> None:
         assert {option[2:] for option in options} <= long, name
         assert purpose, name
         assert kind, name
+
+
+def test_the_targets_are_those_of_the_graph() -> None:
+    assert set(STEPS) == set(GRAPH_STEPS)
+    told = " ".join(typed for typed, _ in TARGETS)
+    assert [step for step in STEPS if f"{step}:" not in told] == []
 
 
 def test_neither_doit_nor_toml_is_loaded(project: Path) -> None:

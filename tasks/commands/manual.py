@@ -34,6 +34,7 @@ TARGETS = (
     ("config:BUNDLE", "up to its config.json"),
     ("rootfs:BUNDLE", "up to its root file system"),
     ("layout:IMAGE", "an image layout with all its blobs"),
+    ("reset:BUNDLE", "empty what a persistent bundle wrote"),
     ("-n N TARGET...", "work on N things at once"),
 )
 GROUPS = (
