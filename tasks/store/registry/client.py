@@ -5,6 +5,7 @@ Spec: distribution-spec 1.1, "Pulling manifests", "Pulling blobs", "Listing tags
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -24,13 +25,14 @@ from ...oci.digest import Digest, digest_bytes, parse_digest
 from ...oci.manifest import MANIFEST_LIMIT, load_object
 from ...oci.media_type import INDEXES, MANIFESTS
 from ...progress import Progress
-from .auth import Authorizer
 from .connection import Connection, Content, TransportFailed, origin
 from .endpoint import Endpoint
 from .limits import Limits
 
 if TYPE_CHECKING:
     import requests
+
+    from .auth import Authorizer
 
 T = TypeVar("T")
 ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES), "application/json;q=0.5"))
@@ -59,13 +61,25 @@ class RegistryClient:
         self.limits = limits
         self._progress = progress
         self._connection = Connection(endpoint, environ=environ, limits=limits)
-        self._authorizer = Authorizer(
-            endpoint,
-            connection=self._connection,
-            environ=environ,
-            progress=progress,
-            limits=limits,
-        )
+        self._environ = environ
+        self._guard = threading.Lock()
+        self._made: Authorizer | None = None
+
+    @property
+    def _authorizer(self) -> Authorizer:
+        """Made when a registry first asks who we are, which public ones may never do."""
+        with self._guard:
+            if self._made is None:
+                from .auth import Authorizer
+
+                self._made = Authorizer(
+                    self.endpoint,
+                    connection=self._connection,
+                    environ=self._environ,
+                    progress=self._progress,
+                    limits=self.limits,
+                )
+            return self._made
 
     def close(self) -> None:
         self._connection.close()
@@ -236,7 +250,7 @@ class RegistryClient:
         self, method: str, path: str, headers: Mapping[str, str], content: Content | None
     ) -> requests.Response:
         """One try, with a second one when the registry asks who we are."""
-        authorization = self._authorizer.header()
+        authorization = self._made.header() if self._made else None
         response = self._at_home(method, path, headers, authorization, content)
         if response.status_code != UNAUTHORIZED:
             return response
