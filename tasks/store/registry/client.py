@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import (
-    AuthenticationFailed,
     ContentError,
     DigestMismatch,
-    InvalidDigest,
-    ManifestUnknown,
-    RateLimited,
     RegistryError,
     SizeMismatch,
 )
-from ...oci.digest import Digest, digest_bytes, parse_digest
+from ...oci.digest import Digest, digest_bytes
 from ...oci.manifest import MANIFEST_LIMIT, load_object
 from ...oci.media_type import INDEXES, MANIFESTS
 from ...progress import Progress
+from .answer import RETRIED, announced_digest, content_length, refusal, retry_after
 from .connection import Connection, Content, TransportFailed, origin
 from .endpoint import Endpoint
 from .limits import Limits
@@ -39,7 +36,6 @@ ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES), "application/json;q=0.
 UNAUTHORIZED = 401
 NO_HEAD = frozenset({400, 405, 501})
 WHOLE = frozenset({200})
-RETRIED = frozenset({408, 429, 502, 503, 504})
 ERROR_LIMIT = 64 << 10
 ERROR_TIME = 10.0
 TAGS_LIMIT = 8 << 20
@@ -98,14 +94,14 @@ class RegistryClient:
                 return None
             raise
         release(response)
-        return _announced(response)
+        return announced_digest(response)
 
     def manifest(self, reference: str, digest: Digest | None) -> tuple[bytes, str, Digest]:
         """A manifest or index, verified, its Content-Type and its digest."""
         raw, response = self._document(
             f"manifests/{reference}", MANIFEST_LIMIT, headers={"Accept": ACCEPT}
         )
-        expected = digest or _announced(response)
+        expected = digest or announced_digest(response)
         actual = digest_bytes(raw, expected.algorithm if expected else "sha256")
         if expected and actual != expected:
             raise DigestMismatch(
@@ -190,7 +186,7 @@ class RegistryClient:
         if response.status_code in accepted:
             return response
         try:
-            raise TransportFailed(self._failure(response, path), _retry_after(response))
+            raise TransportFailed(self._refusal(response, path), retry_after(response))
         finally:
             response.close()
 
@@ -296,36 +292,21 @@ class RegistryClient:
             method, self._connection.base() + below, headers, authorization, content
         )
 
-    def _failure(self, response: requests.Response, path: str) -> RegistryError:
-        """What a status means, with the registry's own words where it has some."""
-        status = response.status_code
+    def _refusal(self, response: requests.Response, path: str) -> RegistryError:
         try:
             text = self._connection.text(response, ERROR_LIMIT, seconds=ERROR_TIME)
         except TransportFailed:
             text = b""
-        code, said = _error_body(text)
-        subject = f"{self.endpoint}: {path.partition('?')[0]}"
-        words = f"the registry answered {status}" + (f" {code}" if code else "")
-        words += f" ({said})" if said else ""
-        make: Callable[..., RegistryError] = RegistryError
-        hint = None
-        if status in (401, 403):
-            make = AuthenticationFailed
-            hint = self._authorizer.hint()
-        elif status == 404:
-            make = ManifestUnknown if path.startswith("manifests/") else RegistryError
-            hint = "check the name and the tag; private images look like missing ones"
-        elif status == 429:
-            make = RateLimited
-            hint = "log in for a higher limit, or declare a mirror of it in images.toml"
-        return make(
-            words,
-            subject=subject,
-            hint=hint,
-            status=status,
-            code=code or None,
-            retryable=status in RETRIED,
+        return refusal(
+            response,
+            path,
+            text=text,
+            subject=f"{self.endpoint}: {path.partition('?')[0]}",
+            login=self._login,
         )
+
+    def _login(self) -> str:
+        return self._authorizer.hint()
 
 
 def release(response: requests.Response) -> None:
@@ -336,47 +317,3 @@ def release(response: requests.Response) -> None:
         raw.release_conn()
     else:
         response.close()
-
-
-def content_length(response: requests.Response) -> int | None:
-    """The length of the body, where the server says one that can be read."""
-    text = response.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def _announced(response: requests.Response) -> Digest | None:
-    try:
-        return parse_digest(response.headers.get("Docker-Content-Digest", ""))
-    except InvalidDigest:
-        return None
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds, from a number or a date. Spec: RFC 9110, "Retry-After"."""
-    text = response.headers.get("Retry-After", "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _error_body(text: bytes) -> tuple[str, str]:
-    """The first error's code and message. Spec: distribution-spec 1.1, "Error codes"."""
-    try:
-        first = load_object(text, subject="").get("errors")
-    except ContentError:
-        return "", ""
-    error = first[0] if isinstance(first, list) and first else None
-    if not isinstance(error, dict):
-        return "", ""
-    code, message = (
-        "".join(character for character in str(error.get(key) or "") if character.isprintable())
-        for key in ("code", "message")
-    )
-    return code[:64], message[:200]

@@ -11,7 +11,8 @@ from urllib.parse import quote, urljoin
 
 from ...errors import RegistryError
 from ..atomic import store_error
-from .client import RegistryClient, content_length, release
+from .answer import content_length
+from .client import RegistryClient, release
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ...errors import ContentError, RegistryError, SizeMismatch
 from ..blob_store import PartialBlob
-from .client import RegistryClient, content_length, release
-from .connection import body_errors, reader
+from .answer import content_length
+from .body import body_errors, reader
+from .client import RegistryClient, release
 from .limits import Limits
 
 if TYPE_CHECKING:
