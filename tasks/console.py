@@ -8,7 +8,6 @@ said of what was up to date.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .events import Event, Events, Totals
     from .project.plan import Options
 
+USUAL_COLUMNS = 80
 LASTED = 1.0
 """Seconds after which an invocation is worth a line of totals."""
 DIM, RED, PLAIN = "\033[2m", "\033[31m", "\033[0m"
@@ -116,7 +116,7 @@ class Console:
     def _step_line(self, head: str, why: str) -> None:
         text = f"{head}  {why}" if why else head
         if self._terminal:
-            width = shutil.get_terminal_size().columns - 1
+            width = terminal_columns(self._stream) - 1
             text = text if len(text) <= width else text[: max(width - 1, 0)] + "…"
         if self._colour and len(text) > len(head):
             text = f"{text[: len(head)]}{DIM}{text[len(head) :]}{PLAIN}"
@@ -145,6 +145,14 @@ def is_terminal(stream: TextIO, environ: Mapping[str, str]) -> bool:
         return stream.isatty() and environ.get("TERM", "") not in ("", "dumb")
     except ValueError:
         return False
+
+
+def terminal_columns(stream: TextIO) -> int:
+    """The width of the terminal that is written to, wherever standard output goes."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return USUAL_COLUMNS
 
 
 def totals_text(totals: Totals, seconds: float) -> str:

@@ -22,6 +22,7 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ZeroReporter
 from doit.task import Task
 
+from .cli import INTERRUPTED
 from .console import Console, open_events
 from .errors import DoitOciError
 from .events import Events
@@ -239,6 +240,9 @@ class Ours:
             self.loader.events.error(name, said.strip(), hint=hint)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else BUG
+            raise
+        except KeyboardInterrupt:
+            status = INTERRUPTED
             raise
         finally:
             self.loader.events.close(status)

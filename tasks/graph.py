@@ -9,6 +9,7 @@ mixes the tasks with its own by ``from doit_oci.tasks.graph import *`` in its do
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform as host
 import sys
@@ -21,6 +22,7 @@ from .cli import split, take_options
 from .console import open_events
 from .declaration_cache import load_declaration
 from .errors import DeclarationError, UnknownTarget
+from .events import Events
 from .oci.platform import Platform, normalise
 from .project.lock import load_lock
 from .project.plan import Options, Plan, TaskDict, blobs_of
@@ -276,6 +278,11 @@ CREATORS = (
 )
 
 
+def close_events(events: Events) -> None:
+    """The end of an invocation of which only the steps are known."""
+    events.close(1 if events.totals.failed else 0)
+
+
 @cache
 def _mixed() -> tuple[Steps, tuple[str, ...]]:
     """The plan for a dodo.py of someone's own: doit says nothing of the selection there, so the
@@ -284,6 +291,9 @@ def _mixed() -> tuple[Steps, tuple[str, ...]]:
     words, found = take_options(head)
     options = Options(args=None if tail is None else tuple(tail), **found)
     plan = open_plan(options)
+    if isinstance(plan.progress, Events):
+        # Nothing of ours is told when somebody else's doit ends.
+        atexit.register(close_events, plan.progress)
     steps = Steps(plan)
     targets = [word for word in words if word.partition(":")[0] in STEPS and ":" in word]
     if targets:

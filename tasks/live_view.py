@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from .console import terminal_columns
 from .figures import short_digest
 
 WIDE, MEDIUM = 90, 60
@@ -48,7 +48,7 @@ class LiveView:
     """Drawn over at every :meth:`show`; :meth:`close` leaves nothing behind but what was said."""
 
     def __init__(self, stream: TextIO) -> None:
-        width = shutil.get_terminal_size().columns
+        width = terminal_columns(stream)
         # NO_COLOR and the colours of the terminal are rich's to know.
         self._console = Steady(file=stream, highlight=False, markup=False, emoji=False)
         self._progress = Progress(

@@ -20,7 +20,7 @@ from . import layout as layout_step
 from . import rootfs as rootfs_step
 from . import warm
 from .caching import Caching
-from .errors import RuntimeFailed, StoreError
+from .errors import RuntimeFailed, StaleLock, StoreError
 from .locking import Locking
 from .oci.canonical_json import canonical
 from .oci.descriptor import Descriptor
@@ -98,7 +98,14 @@ class Steps:
         destination = self.space.layout(image)
 
         def manifests() -> dict[str, Descriptor]:
-            return {text: found.manifest for text, found in self.locking.platforms(image).items()}
+            locked = self.locking.platforms(image)
+            if not locked:
+                raise StaleLock(
+                    f"image {image} is not in the lock",
+                    subject=self.space.lock.name,
+                    hint=f"run `doit lock {image}`",
+                )
+            return {text: found.manifest for text, found in locked.items()}
 
         def contents() -> list[Any]:
             return [descriptor.digest for descriptor in self.locking.image_blobs(image)]

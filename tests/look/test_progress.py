@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pexpect
@@ -189,3 +190,18 @@ def test_sizes(count: int, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
+
+
+def test_a_warm_run_loads_nothing_that_looks(tmp_path: Path) -> None:
+    (tmp_path / "images.toml").write_text('[images.hello-world]\nimage = "builtin:hello-world"\n')
+    door = DOOR.replace("sys.exit(main())", "main(); print('LOADED', *sorted(sys.modules))")
+    command = [sys.executable, "-c", door, "run:hello-world"]
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    for _ in range(3):
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True)
+        loaded = set(done.stdout.decode().partition("LOADED ")[2].split())
+        time.sleep(0.1)
+    assert "tasks.run" in loaded
+    looking = ("events", "console", "display", "live_view", "why", "reason", "diff", "report")
+    assert not loaded & {f"tasks.{name}" for name in looking}
+    assert not loaded & {"rich", "doit", "tasks.picture", "tasks.commands"}

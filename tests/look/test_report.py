@@ -299,3 +299,36 @@ def test_shared_layers_name_their_images_once() -> None:
         ImageSize("b", (("x", 10), ("z", 1))),
     ]
     assert shared_layers(images) == [("x", 10, ("a", "b"))]
+
+
+def luminance(colour: str) -> float:
+    """Spec: WCAG 2.2, "relative luminance"."""
+    text = colour.lstrip("#")
+    text = "".join(letter * 2 for letter in text) if len(text) == 3 else text
+    parts = [int(text[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+PAIRS = [
+    (text, back)
+    for text, backs in {
+        "text": ("back", "card", "done-back", "kept-back", "failed-back", "step", "blob", "layer"),
+        "soft": ("back", "card", "done-back", "kept-back", "failed-back"),
+        "link": ("back",),
+        "done": ("done-back",),
+        "kept": ("kept-back",),
+        "failed": ("failed-back",),
+    }.items()
+    for back in backs
+]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(scheme: int) -> None:
+    from tasks.report.style import STYLE
+
+    table = dict(re.findall(r"--([\w-]+): (#\w+)", STYLE.split("@media")[scheme]))
+    for text, back in PAIRS:
+        light, dark = sorted((luminance(table[text]), luminance(table[back])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, back)
