@@ -76,6 +76,7 @@ class Compiler:
             each.path[:depth] for each in violations for depth in range(len(each.path) + 1)
         }
         self.levels: dict[str, Level] = {}
+        self.tables: dict[str, dict[str, Any]] = {}
 
     def report(self, path: tuple[str | int, ...], message: str) -> None:
         self.violations.append(Violation(path, message))
@@ -88,14 +89,15 @@ class Compiler:
         return found if isinstance(found, Mapping) else {}
 
     def sound(self, *path: str) -> bool:
+        """Whether the schema has nothing against what is there."""
         return path not in self.refused
 
+    def sound_keys(self, *path: str) -> dict[str, Any]:
+        """The table there without the keys that the schema refuses."""
+        return {key: value for key, value in self.table(*path).items() if self.sound(*path, key)}
+
     def compile(self) -> dict[str, Any]:
-        images = {
-            name: dict(table)
-            for name, table in self.table("images").items()
-            if self.sound("images", name)
-        }
+        images = {name: self.sound_keys("images", name) for name in self.table("images")}
         for name, image in images.items():
             self._check_image(name, image)
         return {
@@ -113,12 +115,10 @@ class Compiler:
 
     def _bundles(self) -> dict[str, Any]:
         """Every bundle with an image; one without, that others extend, is a template."""
-        tables = self.table("bundles")
-        bases = {table["extends"] for table in tables.values() if _extends(table)}
+        self.tables = {name: self.sound_keys("bundles", name) for name in self.table("bundles")}
+        bases = {table["extends"] for table in self.tables.values() if "extends" in table}
         found = {}
-        for name, table in tables.items():
-            if not self.sound("bundles", name):
-                continue
+        for name, table in self.tables.items():
             bundle = self._bundle(name, table)
             if bundle["image"] in self.table("images"):
                 found[name] = bundle
@@ -159,7 +159,7 @@ class Compiler:
             self.report(path, f"{text!r} is {error.message}")
 
     def _defaults(self) -> dict[str, Any]:
-        table = self.table("defaults")
+        table = self.sound_keys("defaults")
         merged = merge([self._level("defaults", table, ("defaults",))])
         found = {
             "overrides": merged.values,
@@ -167,14 +167,12 @@ class Compiler:
             "spec": merged.spec,
             "unset": merged.unset,
         }
-        if self.sound("defaults") and "platform" in table:
+        if "platform" in table:
             self._check_platform(("defaults", "platform"), table["platform"])
             found["platform"] = table["platform"]
         return found
 
     def _level(self, name: str, table: Mapping[str, Any], path: tuple[str, ...]) -> Level:
-        if not self.sound(*path):
-            return Level(name, {})
         values = normalise(
             {key: value for key, value in table.items() if key not in NOT_OVERRIDES},
             lambda below, message: self.report((*path, *below), message),
@@ -195,8 +193,7 @@ class Compiler:
 
     def _chain(self, name: str) -> list[tuple[str, Mapping[str, Any]]]:
         """The bundle and what it extends, lowest first; a cycle or a gap is reported."""
-        bundles = self.table("bundles")
-        chain = [(name, bundles[name])]
+        chain = [(name, self.tables[name])]
         while "extends" in chain[-1][1]:
             here, table = chain[-1]
             wanted = table["extends"]
@@ -205,19 +202,17 @@ class Compiler:
                     circle = " → ".join([*(seen for seen, _ in chain), wanted])
                     self.report(("bundles", name, "extends"), f"goes round in a circle: {circle}")
                 break
-            if wanted not in bundles:
+            if wanted not in self.tables:
                 if here == name:
-                    guess = did_you_mean(wanted, bundles)
+                    guess = did_you_mean(wanted, self.tables)
                     self.report(("bundles", name, "extends"), f"no bundle {wanted!r}{guess}")
                 break
-            if not self.sound("bundles", wanted):
-                break
-            chain.append((wanted, bundles[wanted]))
+            chain.append((wanted, self.tables[wanted]))
         return chain[::-1]
 
     def _bundle(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         chain = self._chain(name)
-        levels = [self._cached_level("defaults", self.table("defaults"), ("defaults",))]
+        levels = [self._cached_level("defaults", self.sound_keys("defaults"), ("defaults",))]
         for each, its in chain:
             level = self._cached_level(each, its, ("bundles", each))
             words = "bundle" if each == name else f"extends {each}"
@@ -268,7 +263,3 @@ class Compiler:
                 ("bundles", name),
                 f"has no image, and no image has its name{guess or '; set image'}",
             )
-
-
-def _extends(table: Any) -> bool:
-    return isinstance(table, Mapping) and isinstance(table.get("extends"), str)

@@ -209,7 +209,19 @@ def test_all_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
         load_images(path)
     lines = [int(text.split(":")[1]) for text in caught.value.violations]
     assert lines == sorted(lines)
-    assert lines == [1, 6, 13, 14, 16]
+    assert lines == [1, 6, 9, 13, 14, 16]
+
+
+def test_a_table_with_a_wrong_key_is_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "images.toml"
+    path.write_text(
+        f'{HEAD}[bundles.b]\nimage = "j"\nextends = "c"\ntyop = 1\nmem_limit = "1q"\n'
+        "environment = { A = [] }\nuser = true\nspec = { proces = {} }\n"
+    )
+    with pytest.raises(SchemaViolations) as caught:
+        load_images(path)
+    lines = [int(text.split(":")[1]) for text in caught.value.violations]
+    assert lines == [4, 5, 6, 7, 8, 9, 10]
 
 
 def test_the_command_line_says_it_without_a_traceback(tmp_path: Path) -> None:
