@@ -125,12 +125,16 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
     does not hold are resolved first. Raises: DeclarationError, RegistryError.
     """
     from doit.loader import generate_tasks
+    from doit.task import Task
 
     names = select(plan, words)
     chosen = list(plan.bundle_names()) if names is None else names
     steps = Steps(plan)
     if plan.options.shard is not None and names is None:
         chosen = in_shard(steps, chosen)
+        if not chosen:
+            # Another machine's part: the words are known, and there is nothing to do for them.
+            return [Task(word, None, has_subtask=True) for word in words]
     if resolve:
         steps.locking.resolve(dict.fromkeys(plan.bundle(name).image for name in chosen))
         if names is None and not words:
