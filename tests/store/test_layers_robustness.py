@@ -320,3 +320,15 @@ def test_nobody_else_can_look_into_a_bundle_or_a_pool(images: Images) -> None:
     assert rootfs.parent.stat().st_mode & 0o777 == 0o700
     assert all(layer.stat().st_mode & 0o777 == 0o700 for layer in unpacked(images))
     shutil.rmtree(images.state)
+
+
+def test_a_large_old_tree_is_removed_after_the_build(images: Images) -> None:
+    many = tar([item(f"d{number % 50}/f{number}", "") for number in range(5_200)])
+    images.build(many)
+    rootfs, found = images.build(many, tar([item("own", "o")]))
+    assert scan_entries(rootfs) == list(found.values())
+    for _ in range(300):
+        if os.listdir(images.state / "tmp") == [".unpack.lock"]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(os.listdir(images.state / "tmp"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...progress import Progress
-from . import index, staging, unpack
+from . import index, remote, staging, unpack
 from .build import Build, load_facts
 from .materialise import AlteredLayer, Linker, no_room, write_entries, write_lost
 from .merge import Tree, identity
@@ -20,6 +20,9 @@ from .source import over
 from .unpacking import retire, unpack_missing
 
 ATTEMPTS = 5
+WORTH_REMOVING_APART = 5_000
+"""Entries of an old tree that take longer to remove than people like to wait."""
+
 APART = "tmp"
 """Where layers are staged when they lie on another file system than everything else."""
 
@@ -38,7 +41,11 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
             staging.work_directory(tmp, build.containers) as work,
             staging.work_directory(apart if is_apart else tmp) as layers_work,
         ):
-            return _run(build, work, layers_work, progress)
+            facts = _run(build, work, layers_work, progress)
+            later = (work / staging.LATER).exists()
+        if later:
+            remote.clean_apart(tmp, build.containers)
+        return facts
     except OSError as error:
         raise no_room(error, Path(error.filename or build.destination)) from error
 
@@ -126,7 +133,10 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
         if lost:
             write_lost(tree, unrepresented, lost)
     _put_in_place(build, work, staged, attempt)
-    return tree.count()
+    count = tree.count()
+    if count > WORTH_REMOVING_APART and (work / staging.OLD).exists():
+        (work / staging.LATER).touch()
+    return count
 
 
 def _list(build: Build, tree: Tree, path: Path) -> None:

@@ -77,6 +77,32 @@ def call(request: dict[str, Any], progress: Progress) -> Any:
         os.waitpid(pid, 0)
 
 
+def clean_apart(tmp: Path, containers: Path | None) -> None:
+    """Have a process that nobody waits for remove what is stale; the next build would do it too."""
+    request_out, request_in = os.pipe()
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    words = [sys.executable, "-c", BOOT, json.dumps(sys.path), __name__]
+    try:
+        os.posix_spawn(
+            sys.executable,
+            words,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, request_out, 0),
+                (os.POSIX_SPAWN_DUP2, nowhere, 1),
+                (os.POSIX_SPAWN_DUP2, nowhere, 2),
+            ],
+            setsid=True,
+        )
+        place = str(containers) if containers else None
+        write_line(
+            request_in, {"do": "clean", "mapped": False, "tmp": str(tmp), "containers": place}
+        )
+    finally:
+        for fd in (request_out, request_in, nowhere):
+            os.close(fd)
+
+
 def _listen(lines: Lines, progress: Progress) -> Any:
     items: dict[int, int] = {}
     while (found := lines.read()) is not None:
@@ -145,10 +171,13 @@ def main() -> None:
 
 
 def _answer(request: dict[str, Any], answers: int) -> None:
-    from . import assemble, build, remove
+    from . import assemble, build, remove, staging
 
     work: dict[str, Callable[..., Any]] = {
         "build": lambda **values: assemble.run(build.Build.from_json(values), Spoken(answers)),
+        "clean": lambda tmp, containers: staging.clean_stale(
+            Path(tmp), Path(containers) if containers else None
+        ),
         "remove": lambda path: remove.remove_here(Path(path)),
     }
     try:

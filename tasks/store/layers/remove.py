@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import StoreError
@@ -74,10 +76,16 @@ def _remove(parent: int, name: str) -> None:
             above, last, fd = stack.pop()
             names.pop()
             os.close(fd)
-            os.rmdir(last, dir_fd=above)
+            _unless_gone(os.rmdir, last, above)
     finally:
         for _, _, fd in stack:
             os.close(fd)
+
+
+def _unless_gone(remove: Callable[..., None], name: str, directory: int) -> None:
+    """Two may clean at once."""
+    with suppress(FileNotFoundError):
+        remove(name, dir_fd=directory)
 
 
 def _split(fd: int) -> list[str]:
@@ -88,5 +96,5 @@ def _split(fd: int) -> list[str]:
             if item.is_dir(follow_symlinks=False):
                 directories.append(item.name)
             else:
-                os.unlink(item.name, dir_fd=fd)
+                _unless_gone(os.unlink, item.name, fd)
     return directories

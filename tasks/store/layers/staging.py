@@ -23,6 +23,8 @@ ORIGIN = "origin"
 """In a work directory: the name that its ``old`` tree stood under, for those who still use it."""
 
 OLD = "old"
+LATER = "later"
+"""In a work directory: its old tree is large, and is removed after its build has returned."""
 
 
 @contextmanager
@@ -49,7 +51,8 @@ def work_directory(tmp: Path, containers: Path | None = None) -> Iterator[Path]:
         yield path
     finally:
         try:
-            remove_work(path, containers)
+            if not (path / LATER).exists():
+                remove_work(path, containers)
         finally:
             os.close(fd)
 
@@ -78,16 +81,16 @@ def clean_stale(tmp: Path, containers: Path | None) -> None:
     if not tmp.is_dir():
         return
     with locked(tmp / GUARD, fcntl.LOCK_EX):
-        for name in os.listdir(tmp):
-            if not name.startswith(PREFIX):
-                continue
-            fd = _claim(tmp / name)
-            if fd is not None:
-                try:
-                    with suppress(OSError, StoreError):
-                        remove_work(tmp / name, containers)
-                finally:
-                    os.close(fd)
+        names = [name for name in os.listdir(tmp) if name.startswith(PREFIX)]
+        claimed = {name: _claim(tmp / name) for name in names}
+    for name, fd in claimed.items():
+        if fd is None:
+            continue
+        try:
+            with suppress(OSError, StoreError):
+                remove_work(tmp / name, containers)
+        finally:
+            os.close(fd)
 
 
 def _claim(path: Path) -> int | None:
