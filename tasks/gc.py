@@ -86,7 +86,7 @@ def collect(
     removals: list[Removal] = []
     with contextlib.nullcontext() if dry_run else guard(workspace.guard("lock")):
         if not dry_run:
-            staging.clean_stale(workspace.tmp)
+            staging.clean_stale(workspace.tmp, workspace.run / "containers")
         sweep = Sweep(workspace, now=now, max_age=max_age, max_size=max_size)
         for age, each in sweep.order(unreached(workspace, reachable())):
             why = sweep.reason(each, age)
