@@ -304,10 +304,8 @@ def _add_root(draft: Draft, inputs: Inputs) -> None:
     draft.put(("root", "path"), "rootfs", BUILT_IN)
     if "read_only" in overrides:
         draft.put(("root", "readonly"), overrides["read_only"], inputs.origin("read_only"))
-    if overrides.get("uts") != "host":
-        for key in ("hostname", "domainname"):
-            if key in overrides:
-                draft.put((key,), overrides[key], inputs.origin(key))
+    if overrides.get("uts") != "host" and "hostname" in overrides:
+        draft.put(("hostname",), overrides["hostname"], inputs.origin("hostname"))
     for kind, hooks in sorted(overrides.get("hooks", {}).items()):
         draft.put(("hooks", kind), hooks, inputs.origin("hooks", kind))
 

@@ -193,7 +193,7 @@ class Compiler:
 
     def _chain(self, name: str) -> list[tuple[str, Mapping[str, Any]]]:
         """The bundle and what it extends, lowest first; a cycle or a gap is reported."""
-        chain = [(name, self.tables[name])]
+        chain: list[tuple[str, Mapping[str, Any]]] = [(name, self.tables[name])]
         while "extends" in chain[-1][1]:
             here, table = chain[-1]
             wanted = table["extends"]

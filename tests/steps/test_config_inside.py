@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -56,6 +57,7 @@ def test_namespaces_are_the_containers_own(project: Project, runtime: str) -> No
 CASES: dict[str, tuple[str, str, str]] = {
     "hostname is the bundle's name": ("", "hostname", "box\n"),
     "hostname": ('hostname = "other.example"', "hostname", "other.example\n"),
+    "domainname": ('domainname = "corp"', "cat /proc/sys/kernel/domainname", "corp\n"),
     "uts host": ('uts = "host"', "hostname", os.uname().nodename + "\n"),
     "environment": (
         'environment = { A = "x y", B = 1, C = true }',
@@ -238,6 +240,16 @@ def test_host_namespace(project: Project, runtime: str, kind: str) -> None:
 
 
 LIMITS = {
+    "mem_reservation": (
+        'mem_reservation = "16m"',
+        "memory/memory.soft_limit_in_bytes",
+        "16777216",
+    ),
+    "cpu_quota": (
+        "cpu_quota = 20000\ncpu_period = 50000",
+        "cpu/cpu.cfs_period_us",
+        "50000",
+    ),
     "mem_limit": ('mem_limit = "32m"', "memory/memory.limit_in_bytes", "33554432"),
     "cpus": ("cpus = 0.5", "cpu/cpu.cfs_quota_us", "50000"),
     "cpu_shares": ("cpu_shares = 512", "cpu/cpu.shares", "512"),
@@ -245,6 +257,8 @@ LIMITS = {
     "pids_limit": ("pids_limit = 32", "pids/pids.max", "32"),
 }
 LIMITS_2 = {
+    "mem_reservation": ("memory.low", "16777216"),
+    "cpu_quota": ("cpu.max", "20000 50000"),
     "mem_limit": ("memory.max", "33554432"),
     "cpus": ("cpu.max", "50000 100000"),
     "cpu_shares": ("cpu.weight", "20"),
@@ -285,3 +299,37 @@ def test_hooks(project: Project, runtime: str) -> None:
     )
     assert project.run(runtime, "echo ran", keys) == "ran\n"
     assert '"status"' in (project.folder / "state").read_text()
+
+
+def test_annotations_and_the_stop_signal_are_in_the_state(project: Project) -> None:
+    """Hooks are given the container's state, annotations included."""
+    keys = (
+        'annotations = { mine = "1" }\nlabels = { "yours.too" = "2" }\nstop_signal = "int"\n'
+        'hooks = { createRuntime = [{ path = "/bin/sh", '
+        f'args = ["sh", "-c", "cat > {project.folder}/state"] }}] }}'
+    )
+    project.run("runc", "true", keys)
+    state = json.loads((project.folder / "state").read_text())
+    assert state["annotations"]["mine"] == "1"
+    assert state["annotations"]["yours.too"] == "2"
+    assert state["annotations"]["org.opencontainers.image.stopSignal"] == "SIGINT"
+
+
+def test_cgroup_parent(project: Project) -> None:
+    script = "cat /proc/self/cgroup"
+    found = project.run(
+        "runc",
+        script,
+        "cgroup_parent = '/doit-oci-test/x'\n[bundles.box.spec.linux]\nnamespaces = "
+        "[{type='pid'},{type='mount'},{type='uts'},{type='ipc'},{type='network'}]",
+    )
+    assert "/doit-oci-test/x" in found
+
+
+def test_two_keys_of_memory(project: Project) -> None:
+    config = project.configure('mem_limit = "32m"\nmemswap_limit = "48m"\noom_kill_disable = true')
+    assert config["linux"]["resources"]["memory"] == {
+        "limit": 32 << 20,
+        "swap": 48 << 20,
+        "disableOOMKiller": True,
+    }

@@ -15,6 +15,7 @@ from tasks.oci.digest import digest_bytes
 from tasks.project.images import load_images
 from tasks.project.step_key import step_key
 from tests.support.busybox_bundle import Project, image_config
+from tests.support.command import doit_oci, expect, steps_done
 
 
 @pytest.fixture
@@ -272,3 +273,18 @@ def test_a_passwd_without_end_is_refused(project: Project) -> None:
     os.truncate(project.rootfs / "etc/passwd", 1 << 40)
     with pytest.raises(Exception, match="larger than"):
         write(project, 'user = "web"')
+
+
+def test_editing_an_override_rebuilds_config_json_only(tmp_path: Path) -> None:
+    declaration = tmp_path / "images.toml"
+    text = '[images.hello]\nimage = "builtin:hello-world"\n[bundles.hello]\nimage = "hello"\n'
+    declaration.write_text(text)
+    expect(doit_oci(tmp_path, "bundle:hello"))
+    declaration.write_text(f"{text}environment = {{ A = '1' }}\n")
+    again = doit_oci(tmp_path, "bundle:hello")
+    expect(again)
+    assert steps_done(again) == ["config", "bundle"]
+    declaration.write_text(f"{text}environment = {{ A = '1' }}\ntimeout = 5 # and a comment\n")
+    last = doit_oci(tmp_path, "bundle:hello")
+    expect(last)
+    assert steps_done(last) == []
