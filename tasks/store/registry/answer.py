@@ -42,7 +42,9 @@ def refusal(
     if status in (401, 403):
         make, hint = AuthenticationFailed, login()
     elif status == 404:
-        make = ManifestUnknown if path.startswith("manifests/") else RegistryError
+        if path.startswith("manifests/"):
+            make = ManifestUnknown
+            words = f"there is no such image or tag: {words}"
         hint = "check the name and the tag; private images look like missing ones"
     elif status == 429:
         make = RateLimited
