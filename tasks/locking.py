@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from . import resolve as resolve_step
@@ -15,6 +17,9 @@ from .project.lock import Lock, load_lock
 from .project.plan import Plan, blobs_of
 from .store.atomic import write_atomic
 from .store.guard import guard
+
+SAVE_EVERY = 1.0
+"""Seconds between two writings of the lock while images are resolved."""
 
 
 class Locking:
@@ -64,19 +69,50 @@ class Locking:
 
         Raises: StaleLock with --locked, OfflineError with --offline, RegistryError.
         """
-        for image in images:
-            known = self.plan.locked_image(image)
-            reference = self.reference(image)
-            if known is not None and known.reference != str(reference):
-                known = self._stale(image, known, reference)
-            if known is not None and self._has_moved(image, known, reference):
-                known = None
-            wanted = [
-                p for p in self.plan.platforms(image) if not known or str(p) not in known.platforms
-            ]
-            if wanted:
-                self._refuse_when_locked(image, "is not in the lock")
-                self.save_image(image, self.resolve_image(image, wanted, known))
+        with self._saving() as found:
+            for image in images:
+                known = self.plan.locked_image(image)
+                reference = self.reference(image)
+                if known is not None and known.reference != str(reference):
+                    known = self._stale(image, known, reference)
+                if known is not None and self._has_moved(image, known, reference):
+                    known = None
+                platforms = self.plan.platforms(image)
+                wanted = [p for p in platforms if not known or str(p) not in known.platforms]
+                if wanted:
+                    self._refuse_when_locked(image, "is not in the lock")
+                    found(image, self.resolve_image(image, wanted, known))
+
+    def update(self, images: Iterable[str]) -> None:
+        """Ask what every one of the images means now, and lock that. Raises: RegistryError."""
+        with self._saving() as found:
+            for image in images:
+                found(image, self.resolve_image(image, self.plan.platforms(image), None))
+
+    @contextmanager
+    def _saving(self) -> Iterator[Callable[[str, LockedImage], None]]:
+        """Take resolved images into the lock, about once a second and at any end: writing the
+        whole lock for each would take a thousand images a thousand times as long."""
+        pending: dict[str, LockedImage] = {}
+        saved = time.monotonic()
+
+        def found(image: str, locked: LockedImage) -> None:
+            nonlocal saved
+            pending[image] = locked
+            if time.monotonic() - saved >= SAVE_EVERY:
+                flush()
+                saved = time.monotonic()
+
+        def flush() -> None:
+            images = dict(pending)
+            pending.clear()
+            if images:
+                self._save(lambda lock: lock.with_images(images))
+
+        try:
+            yield found
+        finally:
+            flush()
 
     def _stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
         self._refuse_when_locked(image, f"is locked as {known.reference}, declared as {reference}")
@@ -125,9 +161,6 @@ class Locking:
             offline=self.offline(image),
             progress=self.plan.progress,
         )
-
-    def save_image(self, image: str, locked: LockedImage) -> None:
-        self._save(lambda lock: lock.with_image(image, locked))
 
     def _save(self, change: Callable[[Lock], Lock]) -> None:
         """Change the lock on disk as it is now, so that no other process's entry is lost."""

@@ -78,8 +78,7 @@ class LockCommand(ProjectCommand):
             )
         before = plan.lock
         if given["update"]:
-            for image in images:
-                locking.save_image(image, locking.resolve_image(image, plan.platforms(image), None))
+            locking.update(images)
         else:
             locking.resolve(images)
         if not names:

@@ -61,8 +61,9 @@ class Lock:
         found = self._bundles.get(name, {}).get(platform)
         return (found["key"], found["digest"]) if found else None
 
-    def with_image(self, name: str, image: LockedImage) -> Lock:
-        return Lock(self.path, self._images | {name: image.to_json()}, self._bundles)
+    def with_images(self, images: Mapping[str, LockedImage]) -> Lock:
+        added = {name: image.to_json() for name, image in images.items()}
+        return Lock(self.path, self._images | added, self._bundles)
 
     def with_bundle(self, name: str, platform: str, key: str, digest: str) -> Lock:
         entry = dict(self._bundles.get(name, {})) | {platform: {"key": key, "digest": digest}}

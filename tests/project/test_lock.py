@@ -33,7 +33,7 @@ def test_a_missing_file_is_an_empty_lock(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "images.lock"
-    lock = Lock(path).with_image("x", locked()).with_bundle("x", "linux/amd64", "k", DIGEST)
+    lock = Lock(path).with_images({"x": locked()}).with_bundle("x", "linux/amd64", "k", DIGEST)
     path.write_bytes(lock.to_bytes())
     again = load_lock(path)
     assert again.image("x") == locked()
@@ -43,15 +43,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_bytes_do_not_depend_on_the_order_of_additions(tmp_path: Path) -> None:
-    one = Lock(tmp_path).with_image("a", locked()).with_image("b", locked())
-    two = Lock(tmp_path).with_image("b", locked()).with_image("a", locked())
+    one = Lock(tmp_path).with_images({"a": locked()}).with_images({"b": locked()})
+    two = Lock(tmp_path).with_images({"b": locked()}).with_images({"a": locked()})
     assert one.to_bytes() == two.to_bytes()
     assert one.to_bytes().endswith(b"}\n")
     assert b"\r" not in one.to_bytes()
 
 
 def test_pruning_keeps_only_what_is_declared(tmp_path: Path) -> None:
-    lock = Lock(tmp_path).with_image("a", locked()).with_bundle("b", "linux/amd64", "k", DIGEST)
+    lock = Lock(tmp_path).with_images({"a": locked()}).with_bundle("b", "linux/amd64", "k", DIGEST)
     assert lock.pruned(["a"], []).bundles == ()
     assert lock.pruned([], ["b"]).images == ()
 
