@@ -24,7 +24,18 @@ TASKS = CHECKOUT / "tasks"
 GROUND = {"", "errors", "progress"}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door"}
 STEPS = {
-    *("add", "blob", "bundle", "cache_key", "config_json", "export", "gc", "import_bundle", "init"),
+    *(
+        "add",
+        "blob",
+        "bundle",
+        "cache_key",
+        "check",
+        "config_json",
+        "containers",
+        "doctor",
+        "export",
+    ),
+    *("gc", "import_bundle", "init"),
     *("inspect", "layout", "provenance", "remote_cache", "resolve", "rootfs", "run", "shard"),
     *("validate", "verify"),
 }
