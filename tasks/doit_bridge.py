@@ -32,6 +32,8 @@ from .store.atomic import write_atomic
 
 PACKAGE = __package__ or "tasks"
 BUG = 2
+ALL_CHECKS = "check"
+"""The word that runs every check; they wait more than they work, so they run side by side."""
 WRONG_WORDS = 3
 
 
@@ -261,6 +263,8 @@ class Run(Ours, StockRun):  # type: ignore[misc]
             reporter = Reporter(sys.stderr, {})
             reporter.events = self.loader.events
             rest["reporter"] = reporter
+            if not rest.get("num_process") and self.sel_tasks == [ALL_CHECKS]:
+                rest["num_process"] = os.cpu_count() or 1
             status = self._run(outfile, **rest)
             return status if status == 0 or reporter.unexpected else reporter.exit_status
         return self._run(outfile, **rest)
