@@ -12,6 +12,7 @@ import pytest
 
 from tasks.errors import DeclarationError, RegistryError
 from tasks.oci.registry_settings import Registry
+from tasks.store.registry.proxy import proxies_for
 from tests.support.certificates import Authority
 from tests.support.connect_proxy import running_connect_proxy
 from tests.support.docker_registry import RegistryServer, running_registry, skopeo
@@ -29,7 +30,7 @@ def secure(
 ) -> Iterator[RegistryServer]:
     """A registry with a certificate of the tests' authority, with an image ``a:1``."""
     folder = tmp_path_factory.mktemp("secure")
-    pair = authority.sign("registry")
+    pair = authority.sign("registry", hosts="IP:127.0.0.1,DNS:registry.invalid")
     tls = {"certificate": str(pair.cert), "key": str(pair.key)}
     layout = write_layout(folder / "layout", IMAGE)
     with running_registry(folder, http={"tls": tls}) as server:
@@ -146,42 +147,59 @@ def test_unusable_authority_is_a_wrong_declaration(
         puller.resolve(f"{secure.host}/a:1", registries=(Registry(prefix=secure.host, ca=path),))
 
 
-@pytest.mark.parametrize(
-    ("variables", "through"),
-    [
-        ({"http_proxy": "PROXY"}, True),
-        ({"HTTP_PROXY": "PROXY"}, True),
-        ({"ALL_PROXY": "PROXY"}, True),
-        ({"https_proxy": "PROXY"}, False),
-        ({"http_proxy": "PROXY", "no_proxy": "127.0.0.1"}, False),
-        ({"http_proxy": "PROXY", "NO_PROXY": "x, 127.0.0.0/8"}, False),
-        ({"http_proxy": "PROXY", "no_proxy": "*"}, False),
-        ({"http_proxy": "PROXY", "no_proxy": "example"}, True),
-    ],
-    ids=str,
-)
+PROXY_VARIABLES: list[tuple[dict[str, str], bool]] = [
+    ({"http_proxy": "PROXY"}, True),
+    ({"HTTP_PROXY": "PROXY"}, True),
+    ({"ALL_PROXY": "PROXY"}, True),
+    ({"https_proxy": "PROXY"}, False),
+    ({"http_proxy": "PROXY", "no_proxy": "registry.invalid"}, False),
+    ({"http_proxy": "PROXY", "NO_PROXY": "x, .invalid"}, False),
+    ({"http_proxy": "PROXY", "no_proxy": "registry.invalid:5000"}, True),
+    ({"http_proxy": "PROXY", "no_proxy": "*"}, False),
+    ({"http_proxy": "PROXY", "no_proxy": "valid"}, True),
+]
+
+
+@pytest.mark.parametrize(("variables", "through"), PROXY_VARIABLES, ids=str)
 def test_proxy_variables_are_heeded(
-    variables: dict[str, str],
-    through: bool,
-    fake_registry: FakeRegistry,
-    second_registry: FakeRegistry,
-    puller: Puller,
+    variables: dict[str, str], through: bool, fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    for registry in (fake_registry, second_registry):
-        registry.add(IMAGE)
-    proxy = f"http://{second_registry.host}"
+    fake_registry.add(IMAGE)
+    proxy = f"http://{fake_registry.host}"
     puller.environ |= {name: value.replace("PROXY", proxy) for name, value in variables.items()}
-    puller.pull(f"{fake_registry.host}/a:1")
-    assert bool(second_registry.asked) == through
-    assert bool(fake_registry.asked) != through
     if through:
-        assert second_registry.asked[0].path.startswith(f"http://{fake_registry.host}/v2/")
+        puller.pull("registry.invalid/a:1")
+        assert fake_registry.asked[0].path == "http://registry.invalid/v2/a/manifests/1"
+    else:
+        with pytest.raises(RegistryError, match="no host of that name"):
+            puller.resolve("registry.invalid/a:1")
+        assert not fake_registry.asked
 
 
-def test_proxy_that_does_not_answer_is_named(fake_registry: FakeRegistry, puller: Puller) -> None:
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "through"),
+    [
+        ("http://127.0.0.1:5000/", "", False),
+        ("http://localhost/", "", False),
+        ("http://[::1]:5000/", "", False),
+        ("http://10.1.2.3/", "", True),
+        ("http://10.1.2.3/", "10.0.0.0/8", False),
+        ("http://11.1.2.3/", "10.0.0.0/8", True),
+        ("http://r.example:5000/", "r.example:5000", False),
+        ("http://deep.r.example/", "R.example", False),
+        ("http://deep.r.example/", "*.r.example", False),
+        ("http://notr.example/", "r.example", True),
+    ],
+)
+def test_proxy_is_passed_by(url: str, no_proxy: str, through: bool) -> None:
+    variables = {"http_proxy": "http://proxy:1", "no_proxy": no_proxy}
+    assert bool(proxies_for(url, variables)) == through
+
+
+def test_proxy_that_does_not_answer_is_named(puller: Puller) -> None:
     puller.environ["http_proxy"] = "http://user:hunter2@127.0.0.1:1"
     with pytest.raises(RegistryError, match="proxy") as caught:
-        puller.resolve(f"{fake_registry.host}/a:1")
+        puller.resolve("registry.invalid/a:1")
     assert "hunter2" not in str(caught.value) + "".join(puller.progress.notes)
 
 
@@ -330,12 +348,13 @@ def test_https_goes_through_the_tunnel_of_a_proxy(
     secure: RegistryServer, authority: Authority, puller: Puller
 ) -> None:
     with running_connect_proxy() as proxy:
+        proxy.places["registry.invalid:443"] = secure.host
         puller.environ["HTTPS_PROXY"] = proxy.url
-        settings = (Registry(prefix=secure.host, ca=authority.ca),)
-        puller.pull(f"{secure.host}/a:1", registries=settings)
-        assert set(proxy.targets) == {secure.host}
+        settings = (Registry(prefix="registry.invalid", ca=authority.ca),)
+        puller.pull("registry.invalid/a:1", registries=settings)
+        assert set(proxy.targets) == {"registry.invalid:443"}
         with pytest.raises(RegistryError, match="not trusted"):
-            puller.resolve(f"{secure.host}/a:2", registries=())
+            puller.resolve("registry.invalid/a:2", registries=())
 
 
 def test_rate_limit_of_a_real_server_is_waited_for(

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class ConnectProxy:
-    """``url`` is what a proxy variable holds; ``targets`` are the hosts that were asked for."""
+    """``url`` is what a proxy variable holds; ``targets`` are the hosts that were asked for.
+
+    ``places`` says where the names that this machine does not know are.
+    """
 
     url: str
     targets: list[str] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
 
 
 class _Tunnel(socketserver.StreamRequestHandler):
@@ -26,7 +30,8 @@ class _Tunnel(socketserver.StreamRequestHandler):
         while self.rfile.readline().strip():
             pass
         self.server.proxy.targets.append(target)
-        host, _, port = target.rpartition(":")
+        place = self.server.proxy.places.get(target, target)
+        host, _, port = place.rpartition(":")
         with socket.create_connection((host, int(port))) as there:
             self.connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pump, args=(there, self.connection), daemon=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .auth import Authorizer
 
 T = TypeVar("T")
-ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES), "application/json;q=0.5"))
+ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES)))
 UNAUTHORIZED = 401
 NO_HEAD = frozenset({400, 405, 501})
 WHOLE = frozenset({200})
@@ -160,6 +160,10 @@ class RegistryClient:
             path, lambda: self._answer(method, path, headers or {}, accepted, content)
         )
 
+    def note(self, error: RegistryError, what: str) -> None:
+        """Say in one line what went wrong and is dealt with."""
+        self._progress.note(f"{error.subject}: {error.message}; {what}")
+
     def _retried(self, path: str, once: Callable[[], T]) -> T:
         attempt = 0
         while True:
@@ -170,7 +174,7 @@ class RegistryClient:
                 if not failed.error.retryable or attempt >= self.limits.attempts:
                     raise failed.error from None
                 delay = self.limits.delay(attempt - 1, failed.retry_after)
-                self._progress.note(f"{failed.error}; trying again in {delay:.1f} s")
+                self.note(failed.error, f"trying again in {delay:.1f} s")
                 time.sleep(delay)
 
     def _answer(

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 
 def proxies_for(url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The proxy variables, as curl reads them."""
+    """The proxy for a URL, if any; as in Go's tools, never one for this machine itself."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if _bypassed(host, parts.port or 0, _variable(environ, "no_proxy")):
+    if _is_loopback(host) or _bypassed(host, parts.port or 0, _variable(environ, "no_proxy")):
         return {}
     found = _variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy")
     return {parts.scheme: found} if found else {}
@@ -21,6 +21,17 @@ def _variable(environ: Mapping[str, str], name: str) -> str:
     if name == "http_proxy" and "REQUEST_METHOD" in environ:
         return environ.get(name, "")
     return environ.get(name) or environ.get(name.upper()) or ""
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _bypassed(host: str, port: int, no_proxy: str) -> bool:

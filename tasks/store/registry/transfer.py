@@ -138,6 +138,7 @@ class Transfer:
                 spent = idle >= self._limits.attempts or drops > self._limits.drops
                 if not error.retryable or spent:
                     raise
+                self._client.note(error, "going on from there")
                 if self._stop.wait(self._limits.delay(idle)):
                     raise Cancelled from None
 

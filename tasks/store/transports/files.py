@@ -57,6 +57,7 @@ class Folder:
     root: Path
 
     def open(self, name: str) -> BinaryIO:
+        self.size(name)  # a fifo would wait for somebody to write
         return (self.root / name).open("rb", buffering=0)
 
     def size(self, name: str) -> int:
