@@ -29,6 +29,7 @@ DERIVED = {
 }
 ABSENT = "it is not in the store"
 NEVER = "it was never built"
+NEVER_RUN = "this bundle digest has not passed it here"
 GONE = "its output is gone or was changed from outside"
 SAME = {
     "layout": "its manifests are the same as when it was put together",
@@ -55,7 +56,7 @@ def reasons(
     A stamp of the same key means that the output does not stand.
     """
     if before is None:
-        return (NEVER,)
+        return (NEVER_RUN if parts.get("step") == "check" else NEVER,)
     if before.get("key") == key:
         return (GONE,)
     old = before.get("parts")

@@ -86,11 +86,11 @@ def chain_findings(steps: Steps, name: str, *, upto: str) -> Iterator[Finding]:
     chain = list(steps.chain(name))
     if upto == "check" and bundle.check:
         chain.append(steps.check(name))
-    rebuilt = False
+    rebuilt: set[str] = set()
     for step in chain:
-        state, words = (DUE, (unlocked,)) if unlocked else _judge(step, rebuilt=rebuilt)
+        state, words = (DUE, (unlocked,)) if unlocked else _judge(step, rebuilt)
         yield Finding(step.title, state, words, before)
-        rebuilt = rebuilt or (step.step == "rootfs" and state != CURRENT)
+        rebuilt |= {step.step} if state != CURRENT else set()
         before = (step.title,)
         if step.step == upto:
             return
@@ -98,12 +98,14 @@ def chain_findings(steps: Steps, name: str, *, upto: str) -> Iterator[Finding]:
         yield Finding(f"run:{name}", ALWAYS, ("running is what it is for",), before)
 
 
-def _judge(step: Step, *, rebuilt: bool) -> tuple[str, tuple[str, ...]]:
-    """State and reasons of a step; ``rebuilt`` says that the rootfs it reads will be another."""
+def _judge(step: Step, rebuilt: set[str]) -> tuple[str, tuple[str, ...]]:
+    """State and reasons of a step; ``rebuilt`` are the steps before it that will run first."""
+    if step.step == "check" and "bundle" in rebuilt:
+        return UNKNOWN, (f"bundle:{step.name} runs first; a digest that passed is not run again",)
     try:
         parts = step.parts()
         reads = isinstance(parts["inputs"], Mapping) and "passwd" in parts["inputs"]
-        if step.step == "config" and rebuilt and reads:
+        if step.step == "config" and "rootfs" in rebuilt and reads:
             return UNKNOWN, (
                 f"it looks up a user in the rootfs, and rootfs:{step.name} runs first",
             )
@@ -112,7 +114,7 @@ def _judge(step: Step, *, rebuilt: bool) -> tuple[str, tuple[str, ...]]:
         return DUE, reasons(step.recorded(), step_key(parts), parts, full=True)
     except (DoitOciError, OSError) as problem:
         if step.recorded() is None:
-            return DUE, reasons(None, "", {})
+            return DUE, reasons(None, "", {"step": step.step})
         return UNKNOWN, (str(problem).partition("\n")[0],)
 
 

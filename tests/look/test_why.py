@@ -169,3 +169,22 @@ def test_names_that_try_to_be_markup_stay_text(project: Path) -> None:
 @pytest.mark.parametrize("words", [["why", "nope"], ["why", "frob:hello"], ["graph", "run:nope"]])
 def test_unknown_targets_end_with_3(project: Path, words: list[str]) -> None:
     expect(doit_oci(project, *words), 3)
+
+
+def test_a_check_is_judged_by_the_bundle_that_it_would_run(project: Path) -> None:
+    with (project / "images.toml").open("a") as file:
+        file.write('\n[bundles.hello.check]\nstdout = "Hello from"\n')
+    told = []
+    for words in (["bundle:hello"], ["check:hello"], []):
+        if words:
+            expect(doit_oci(project, *words))
+        else:
+            edit(project, 'DEBUG = "0"', 'DEBUG = "1"')
+        told.append(
+            expect(doit_oci(project, "why", "check:hello")).splitlines()[-1].split("  ")[-1]
+        )
+    assert told == [
+        "would run because this bundle digest has not passed it here",
+        "up to date because this bundle digest has passed this check",
+        "not known yet: bundle:hello runs first; a digest that passed is not run again",
+    ]
