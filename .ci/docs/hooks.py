@@ -16,6 +16,7 @@ MADE = {
     "reference/commands.md": pages.commands_page,
     "reference/images-toml.md": lambda: pages.schema_page("images"),
     "reference/images-lock.md": lambda: pages.schema_page("images-lock"),
+    "reference/python.md": pages.api_page,
     "reference/events.md": lambda: pages.schema_page("events"),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -160,6 +161,38 @@ def commands_page() -> str:
         for line, purpose in text.examples:
             lines += [f"{sentence(purpose)[:-1]}:", "", f"    {line}", ""]
     return "\n".join(lines)
+
+
+def api_page() -> str:
+    """The Python interface: what tasks/api.py offers, with its own words."""
+    from tasks import api
+
+    lines = ["# Python", "", "What `doit_oci.tasks.api` offers; a story of it is in", ""]
+    lines[2] += " [From Python](../how-to/python.md)."
+    for name in api.__all__:
+        found = getattr(api, name)
+        lines += [f"## {name}", "", *documented(name, found)]
+        if inspect.isclass(found) and found.__module__ == api.__name__:
+            for word, member in vars(found).items():
+                if word.startswith("_") or not inspect.getdoc(member):
+                    continue
+                if inspect.isfunction(member) or isinstance(member, property):
+                    lines += [f"### {name}.{word}", "", *documented(word, member)]
+    return "\n".join(lines)
+
+
+def documented(name: str, found: Any) -> list[str]:
+    """A signature where there is one, and the paragraphs of a docstring."""
+    target = found.fget if isinstance(found, property) else found
+    shown_as = f"{name}: {inspect.signature(target).return_annotation}"
+    if not isinstance(found, property):
+        shown_as = f"{name}{inspect.signature(target)}".replace("(self, ", "(")
+        # Annotations are texts here, and are shown as texts.
+        shown_as = re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown_as)
+    words = re.sub(r":\w+:`", "`", inspect.getdoc(found) or "")
+    if inspect.isclass(found) and not hasattr(found, "__dataclass_fields__"):
+        return [words, ""]
+    return [f"    {shown_as}", "", words, ""]
 
 
 def sentence(text: str) -> str:
