@@ -112,19 +112,31 @@ def take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def run_warm(head: list[str], found: dict[str, Any]) -> int | None:
-    """Run a bundle without doit, if the words ask for just that and its record still holds."""
+    """Do without doit what a record says is all that is left: run a bundle, or nothing at all."""
+    if head in ([], ["bundle"]):
+        return all_is_built(found)
     if len(head) != 1 or not head[0].startswith("run:"):
-        return None
-    if not found.keys() <= {"state", "args", "offline", "quiet"}:
         return None
     name = head[0][4:]
     if not name or "/" in name or name.startswith("."):
         return None
-    state = found["state"] or "build"
+    return run_ready(name, found)
+
+
+def ready_record(name: str, found: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of that name for this folder, if it still holds."""
     from .warm import load_ready
 
-    ready = load_ready(f"{state}/ready/{name}.json")
-    if ready is None or ready["cwd"] != os.getcwd():
+    ready = load_ready(f"{found['state'] or 'build'}/ready/{name}.json")
+    return ready if ready is not None and ready["cwd"] == os.getcwd() else None
+
+
+def run_ready(name: str, found: dict[str, Any]) -> int | None:
+    """Run a bundle of which nothing has changed."""
+    if not found.keys() <= {"state", "args", "offline", "quiet"}:
+        return None
+    ready = ready_record(name, found)
+    if ready is None:
         return None
     from .errors import DoitOciError
     from .run import run_bundle
@@ -134,6 +146,15 @@ def run_warm(head: list[str], found: dict[str, Any]) -> int | None:
     except DoitOciError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_status
+
+
+def all_is_built(found: dict[str, Any]) -> int | None:
+    """0 where every bundle is known to be current."""
+    if not found.keys() <= {"state", "offline", "quiet", "locked"}:
+        return None
+    from .warm import ALL
+
+    return None if ready_record(ALL, found) is None else 0
 
 
 class Notes:

@@ -32,6 +32,8 @@ from .store.atomic import write_atomic
 
 PACKAGE = __package__ or "tasks"
 BUG = 2
+ALL_BUNDLES = (None, ["bundle"])
+"""Selections that build every bundle."""
 ALL_CHECKS = "check"
 """The word that runs every check; they wait more than they work, so they run side by side."""
 WRONG_WORDS = 3
@@ -266,6 +268,10 @@ class Run(Ours, StockRun):  # type: ignore[misc]
             if not rest.get("num_process") and self.sel_tasks == [ALL_CHECKS]:
                 rest["num_process"] = os.cpu_count() or 1
             status = self._run(outfile, **rest)
+            if status == 0 and self.sel_tasks in ALL_BUNDLES and not self.loader.options.shard:
+                from .ready import write_all_ready
+
+                write_all_ready(self.loader.plan, self.loader.plan.bundle_names())
             return status if status == 0 or reporter.unexpected else reporter.exit_status
         return self._run(outfile, **rest)
 

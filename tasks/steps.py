@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ from .locking import Locking
 from .oci.canonical_json import canonical
 from .oci.descriptor import Descriptor
 from .project.plan import Plan
+from .ready import write_ready
 from .step import Facts, Step
-from .store.atomic import write_atomic
 
 if TYPE_CHECKING:
     from .project.images import BundleDeclaration
@@ -264,7 +263,7 @@ class Steps:
             from .run import run_bundle
 
             arguments = self.run_arguments(name)
-            self._write_ready(name, arguments)
+            write_ready(self.plan, name, arguments)
             status = run_bundle(
                 **arguments,
                 args=None if self.plan.options.args is None else list(self.plan.options.args),
@@ -304,40 +303,6 @@ class Steps:
         wanted = self.plan.images.runtime
         table = self.plan.images.runtimes.get(wanted or "", {})
         return {"runtime": table.get("path", wanted), "runtime_args": list(table.get("args", ()))}
-
-    def _write_ready(self, name: str, arguments: Mapping[str, Any]) -> None:
-        """Leave the record of the warm start, unless a file is too young to be trusted."""
-        bundle = self.plan.bundle(name)
-        edited = [
-            self.space.declaration,
-            *(self.space.project / path for path in config_step.watched_files(bundle)),
-        ]
-        # What this project writes is replaced by a rename: another inode tells.
-        written = [
-            self.space.lock,
-            self.space.config_json(name),
-            *(self.space.stamp(step, name) for step in ("rootfs", "config", "bundle")),
-        ]
-        signed = {str(path): warm.signature(str(path)) for path in (*edited, *written)}
-        now = time.time_ns()
-        if not all(warm.is_settled(signed[str(path)], now) for path in edited):
-            return
-        rootfs = str(self.space.rootfs(name))
-        value = {
-            "version": warm.VERSION,
-            "cwd": os.getcwd(),
-            "files": signed,
-            "places": {rootfs: warm.place(rootfs)},
-            "run": arguments,
-        }
-        path = self.space.ready(name)
-        content = json.dumps(value).encode()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, content)
-        except (OSError, StoreError):
-            # A read-only state directory is run from all the same, only not as fast.
-            return
 
     def check(self, name: str) -> Step:
         """Run and compare; the key is the bundle digest and what is asked of it."""
@@ -419,7 +384,7 @@ def _check_user_namespace(bundle: BundleDeclaration) -> None:
         )
     if wanted == "private" and os.geteuid() == 0:
         raise RuntimeFailed(
-            'userns = "private" needs an ordinary user: root\'s containers are in the host\'s',
+            "userns = \"private\" needs an ordinary user: root's containers are in the host's",
             subject=bundle.name,
             hint="run it as a user with ranges in /etc/subuid and /etc/subgid",
         )

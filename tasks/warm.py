@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+ALL = ".bundles"
+"""The record of all bundles together; no bundle can have that name."""
 TOO_YOUNG = 50_000_000
 """Nanoseconds: a file that changed this shortly before its signature was taken could change again
 within the clock's tick and keep the signature."""

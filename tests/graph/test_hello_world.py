@@ -161,6 +161,24 @@ def test_no_needless_network(project: Path) -> None:
     assert "--offline" in failed.stderr.decode()
 
 
+def test_building_all_again_does_nothing_until_something_is_missing(project: Path) -> None:
+    more = '[bundles.other]\nimage = "hello-world"\n'
+    (project / "images.toml").write_text(TOML + more)
+    expect(doit_oci(project, "bundle"))
+    for _ in range(2):
+        again = doit_oci(project)
+        expect(again)
+        assert again.stderr == b""
+    shutil.rmtree(project / "build/bundles/other/rootfs")
+    mended = doit_oci(project, "bundle")
+    expect(mended)
+    assert steps_done(mended) == ["rootfs"]
+    (project / "images.toml").write_text(TOML + more + 'environment = { A = "b" }\n')
+    changed = doit_oci(project)
+    expect(changed)
+    assert steps_done(changed) == ["config", "bundle"]
+
+
 def test_two_processes_share_the_work(project: Path) -> None:
     command = [sys.executable, "-c", DOOR, "run:hello-world"]
     env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
