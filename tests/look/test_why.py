@@ -181,7 +181,7 @@ def test_a_check_is_judged_by_the_bundle_that_it_would_run(project: Path) -> Non
         else:
             edit(project, 'DEBUG = "0"', 'DEBUG = "1"')
         told.append(
-            expect(doit_oci(project, "why", "check:hello")).splitlines()[-1].split("  ")[-1]
+            expect(doit_oci(project, "why", "check:hello")).splitlines()[-1].split("  ")[-1].strip()
         )
     assert told == [
         "would run because this bundle digest has not passed it here",
