@@ -20,6 +20,8 @@ from .project.runtime_rules import runtime_violations
 from .project.schema import Violation
 from .store.layout_reader import LayoutReader, parse_document, read_document
 
+STEPS = ("layout", "rootfs", "config", "bundle", "run", "check")
+
 
 def validate(*, plan: Plan, names: Iterable[str]) -> list[Finding]:
     """Findings about what was named; without names, about all that is there.
@@ -47,6 +49,8 @@ def _project(plan: Plan) -> Iterator[Finding]:
 
 def _named(plan: Plan, name: str) -> Iterator[Finding]:
     space = plan.workspace
+    step, _, rest = name.partition(":")
+    name = rest if step in STEPS and rest else name
     is_image, is_bundle = name in plan.images.images, name in plan.images.bundles
     if not is_image and not is_bundle:
         if "/" not in name and not Path(name).exists():

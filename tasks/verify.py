@@ -38,7 +38,8 @@ def verify(*, plan: Plan, names: Iterable[str]) -> list[Finding]:
     return found
 
 
-def _verify_named(plan: Plan, name: str) -> Iterator[Finding]:
+def _verify_named(plan: Plan, word: str) -> Iterator[Finding]:
+    name = word.partition(":")[2] or word
     if name in plan.images.images:
         locked = plan.locked_image(name)
         digests = [

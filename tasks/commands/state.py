@@ -105,6 +105,22 @@ def show_findings(findings: list[Any], as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps([finding.to_json() for finding in findings]) + "\n")
     else:
-        for finding in findings:
-            sys.stderr.write(f"{finding}\n")
+        sys.stderr.write(findings_text(findings))
     return 1 if findings else 0
+
+
+def findings_text(findings: list[Any]) -> str:
+    """A table for people: each object once, its problems below it, and how many there are."""
+    groups: dict[str, list[Any]] = {}
+    for finding in findings:
+        groups.setdefault(finding.subject, []).append(finding)
+    lines = []
+    for subject, members in groups.items():
+        lines.append(subject)
+        width = max(len(each.place) for each in members)
+        for each in members:
+            place = f"{each.place:<{width}}  " if width else ""
+            lines.append(f"  {place}{each.message}")
+    count = len(findings)
+    lines.append(f"{count or 'no'} problem{'' if count == 1 else 's'} found")
+    return "".join(f"{line}\n" for line in lines)

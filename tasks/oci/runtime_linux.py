@@ -48,8 +48,8 @@ def add_linux(draft: Draft, inputs: Inputs, capabilities: list[str]) -> None:
             draft.put(("linux", "resources", *place), overrides[key], inputs.origin(key))
     if "domainname" in overrides and overrides.get("uts") != "host":
         # The property of that name is younger (runtime-spec 1.1) than runtimes in use.
-        place = ("linux", "sysctl", "kernel.domainname")
-        draft.put(place, overrides["domainname"], inputs.origin("domainname"))
+        setting = ("linux", "sysctl", "kernel.domainname")
+        draft.put(setting, overrides["domainname"], inputs.origin("domainname"))
     for name, value in sorted(overrides.get("sysctls", {}).items()):
         _check_sysctl(name, overrides)
         draft.put(("linux", "sysctl", name), value, inputs.origin("sysctls", name))

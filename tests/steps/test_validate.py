@@ -352,3 +352,11 @@ def test_what_the_peer_refuses_we_refuse(layout: Path, tmp_path: Path) -> None:
             refused.append(damage.__name__)
             assert said(copy), damage.__name__
     assert len(refused) >= 8
+
+
+def test_a_targets_name_is_a_bundles_name(tmp_path: Path) -> None:
+    (tmp_path / "images.toml").write_text('[images.hello]\nimage = "builtin:hello-world"\n')
+    expect(doit_oci(tmp_path, "bundle:hello"))
+    for command in ("validate", "verify"):
+        for step in ("layout", "bundle", "run"):
+            expect(doit_oci(tmp_path, command, f"{step}:hello"))
