@@ -26,7 +26,8 @@ CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCI
 NOT_FOUND = 404
 WHOLE = frozenset({200})
 PARTIAL = frozenset({200, 206, 416})
-BATCH = 512 << 10
+BUFFER = 512 << 10
+BATCH = BUFFER // 2
 HAND_OVER = 0.5
 
 

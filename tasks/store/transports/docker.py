@@ -14,12 +14,12 @@ from ...oci.manifest import CONFIG_LIMIT, parse_document
 from ...oci.reference import ImageReference
 from ...oci.registry_settings import Registry
 from ...progress import Progress
-from ..blob_store import CHUNK, BlobStore, PartialBlob
+from ..blob_store import BlobStore, PartialBlob
 from ..registry.client import RegistryClient
 from ..registry.endpoint import endpoints
 from ..registry.host_settings import host_registries, with_host_certificates
 from ..registry.limits import Limits
-from ..registry.transfer import Cancelled, Transfer
+from ..registry.transfer import BUFFER, Cancelled, Transfer
 from .source import RawDocument
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Worker:
         self.moved = 0
 
     def work(self, stop: threading.Event) -> None:
-        buffer = bytearray(CHUNK)
+        buffer = bytearray(BUFFER)
         try:
             while not stop.is_set():
                 try:
