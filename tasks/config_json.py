@@ -142,8 +142,8 @@ def convert(
 def check_result(result: RuntimeConfigResult, bundle: BundleDeclaration) -> None:
     """Hold the result against the specification, each place with where it came from.
 
-    Only ``spec`` and hooks can bring in what the declaration's own schema has not seen.
-    Raises: SchemaViolations.
+    ``spec`` and hooks can bring in what the declaration's own schema has not seen, and an image
+    whatever it likes. Raises: SchemaViolations, or ConversionError where it is the image's doing.
     """
     from .project.runtime_rules import runtime_violations
 
@@ -151,12 +151,19 @@ def check_result(result: RuntimeConfigResult, bundle: BundleDeclaration) -> None
     if violations:
         from .oci.config_draft import nearest_origin
 
-        said = [
-            f"{each.text()} (from {nearest_origin(result.origins, each.path)})"
-            for each in violations
-        ]
+        origins = [nearest_origin(result.origins, each.path) for each in violations]
+        said = tuple(
+            f"{each.text()} (from {origin})"
+            for each, origin in zip(violations, origins, strict=True)
+        )
+        if all(origin.startswith("image") for origin in origins):
+            raise ConversionError(
+                f"the image {bundle.image} asks for what no runtime can do: {'; '.join(said)}",
+                subject=bundle.name,
+                hint="override it in the bundle, or take it out with unset",
+            )
         raise SchemaViolations(
-            tuple(said),
+            said,
             subject=f"config.json of {bundle.name}",
             hint="see the runtime specification, config.md, for what may stand there",
         )

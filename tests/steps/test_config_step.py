@@ -150,6 +150,25 @@ def test_bad_image_configurations(project: Project, raw: bytes, message: str) ->
         write(project, 'command = ["x"]', raw)
 
 
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"Cmd": ["a\0b"]}, "process.args[0]"),
+        ({"Env": ["A=\0"]}, "process.env[0]"),
+        ({"Labels": {"": "x"}}, 'annotations.""'),
+    ],
+)
+def test_an_image_that_no_runtime_can_run(
+    project: Project, config: dict[str, Any], place: str
+) -> None:
+    """The image is at fault, not the declaration: exit 1."""
+    raw = json.dumps(image_config(**config)).encode()
+    with pytest.raises(ConversionError, match="asks for what no runtime can do") as caught:
+        write(project, "", raw)
+    assert place in caught.value.message
+    assert caught.value.exit_status == 1
+
+
 def test_an_image_configuration_that_is_not_there(project: Project) -> None:
     given = arguments(project, "")
     given["image_config"].unlink()
