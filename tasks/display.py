@@ -6,6 +6,7 @@ is done within a moment is never shown, and the thread ends when there is nothin
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -54,7 +55,11 @@ class Display:
         view = self._view
         if view is None:
             return False
-        view.say(text)
+        try:
+            view.say(text)
+        except (OSError, ValueError):
+            # The terminal went away; the work goes on.
+            self._stopped.set()
         return True
 
     def close(self) -> None:
@@ -79,10 +84,14 @@ class Display:
                     self._console.line(log_text(items, began))
                 if self._is_over():
                     return
+        except (OSError, ValueError):
+            # The terminal went away; the work goes on.
+            return
         finally:
             view, self._view = self._view, None
             if view is not None:
-                view.close()
+                with contextlib.suppress(OSError, ValueError):
+                    view.close()
 
     def _items(self) -> list[Item]:
         """Blobs and layers, and steps that tell of bytes."""

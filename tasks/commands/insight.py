@@ -14,6 +14,12 @@ from ..errors import DeclarationError
 FORMATS = ("text", "mermaid", "dot", "svg")
 
 
+def put(text: str) -> None:
+    """Requested data; what standard output's encoding lacks becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+
+
 class Why(ProjectCommand):
     """``why [TARGET…]``"""
 
@@ -44,12 +50,12 @@ class Why(ProjectCommand):
             value: dict[str, Any] = {"tasks": [finding.to_json() for finding in found]}
             if origins:
                 value["origins"] = {n: [o.to_json() for o in each] for n, each in origins.items()}
-            sys.stdout.write(json.dumps(value, indent=4) + "\n")
+            put(json.dumps(value, indent=4) + "\n")
             return 0
-        sys.stdout.write(reasons_text(found))
+        put(reasons_text(found))
         for name, each in origins.items():
-            sys.stdout.write(f"\nconfig.json of {name}, each value and where it is from:\n")
-            sys.stdout.write(origins_text(each))
+            put(f"\nconfig.json of {name}, each value and where it is from:\n")
+            put(origins_text(each))
         return 0
 
 
@@ -77,13 +83,13 @@ class Graph(ProjectCommand):
 
         found = find_reasons(self.plan, names)
         if self.options.json:
-            sys.stdout.write(json.dumps([each.to_json() for each in found], indent=4) + "\n")
+            put(json.dumps([each.to_json() for each in found], indent=4) + "\n")
         elif given["format"] == "text":
             plain = "utf" not in (sys.stdout.encoding or "").lower()
-            sys.stdout.write(draw_tree(found, plain=plain))
+            put(draw_tree(found, plain=plain))
         else:
             draw = {"mermaid": draw_mermaid, "dot": draw_dot, "svg": draw_svg}[given["format"]]
-            sys.stdout.write(draw(found))
+            put(draw(found))
         return 0
 
 
@@ -117,10 +123,10 @@ class Diff(ProjectCommand):
             found = {" → ".join(names): diff_names(self.plan, *names)}
         if self.options.json:
             value = {title: each.to_json() for title, each in found.items()}
-            sys.stdout.write(json.dumps(value, indent=4) + "\n")
+            put(json.dumps(value, indent=4) + "\n")
             return 0
         for title, each in found.items():
-            sys.stdout.write(f"{title}\n{difference_text(each, every=given['all'])}")
+            put(f"{title}\n{difference_text(each, every=given['all'])}")
         return 0
 
 
@@ -150,7 +156,7 @@ class Report(ProjectCommand):
         page = self.plan.workspace.record.with_name("index.html")
         path = Path(given["output"]) if given["output"] else page
         write_atomic(path, write_page(gather(self.plan)).encode(errors="replace"))
-        sys.stdout.write(f"{path}\n")
+        put(f"{path}\n")
         return 0
 
 
@@ -176,7 +182,7 @@ class Doctor(ProjectCommand):
         there = next(folder for folder in (state, *state.parents) if folder.is_dir())
         found = examine_host(state=there)
         if self.options.json:
-            sys.stdout.write(json.dumps([each.to_json() for each in found], indent=4) + "\n")
+            put(json.dumps([each.to_json() for each in found], indent=4) + "\n")
         else:
-            sys.stdout.write(findings_text(found))
+            put(findings_text(found))
         return 0

@@ -205,3 +205,23 @@ def test_a_warm_run_loads_nothing_that_looks(tmp_path: Path) -> None:
     looking = ("events", "console", "display", "live_view", "why", "reason", "diff", "report")
     assert not loaded & {f"tasks.{name}" for name in looking}
     assert not loaded & {"rich", "doit", "tasks.picture", "tasks.commands"}
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_work(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    script = WORK.replace("events.close(0)", f"events.close(0); open({str(done)!r}, 'w').close()")
+    script = script.replace("import sys, time", "import signal, sys, time; signal.signal(1, 1)")
+    child = pexpect.spawn(
+        sys.executable,
+        ["-c", script.replace('print("CONTAINER", flush=True)', "")],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect("fetch")
+    os.close(child.fileno())
+    for _ in range(600):
+        if done.exists():
+            break
+        time.sleep(0.1)
+    assert done.exists()

@@ -133,9 +133,12 @@ def test_the_graph_as_text(project: Path, form: str) -> None:
     check_golden(f"graph.{form}.txt", expect(told))
 
 
-def test_the_graph_where_only_ascii_can_be_shown(project: Path) -> None:
-    told = doit_oci(project, "graph", "run:hello", env={"PYTHONIOENCODING": "ascii"})
-    assert "`-- bundle:hello" in expect(told)
+def test_answers_where_only_ascii_can_be_shown(project: Path) -> None:
+    env = {"PYTHONIOENCODING": "ascii"}
+    assert "`-- bundle:hello" in expect(doit_oci(project, "graph", "run:hello", env=env))
+    expect(doit_oci(project, "lock", env=env))
+    told = expect(doit_oci(project, "diff", "hello-world", "hello", env=env))
+    assert told.startswith("hello-world ? hello\n")
 
 
 def test_two_bundles_share_a_layout_in_the_tree(project: Path) -> None:
