@@ -91,6 +91,22 @@ def check_one(data: bytes) -> None:
     write_entries(tree, BytesIO(), implied_mtime=0)
 
 
+def fixed_checksums(data: bytes) -> bytes:
+    """The same with each header's checksum made right, so that damage gets further."""
+    out = bytearray(data)
+    for start in range(0, len(out) - 511, 512):
+        if out[start + 257 : start + 262] == b"ustar":
+            out[start + 148 : start + 156] = b" " * 8
+            out[start + 148 : start + 156] = f"{sum(out[start : start + 512]):06o}\0 ".encode()
+    return bytes(out)
+
+
+def check_both(data: bytes) -> None:
+    """As it is, and as an archiver would have summed it up."""
+    check_one(data)
+    check_one(fixed_checksums(data))
+
+
 def seeds() -> Iterator[bytes]:
     """Archives of every format with one of everything, and a stack with whiteouts."""
     import tarfile
@@ -127,7 +143,7 @@ def main() -> None:
         for seed in seeds():
             (corpus / sha256(seed).hexdigest()[:16]).write_bytes(seed)
     atheris.instrument_all()
-    atheris.Setup(sys.argv, check_one)
+    atheris.Setup(sys.argv, check_both)
     atheris.Fuzz()
 
 

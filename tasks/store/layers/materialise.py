@@ -18,15 +18,16 @@ from typing import BinaryIO
 
 from ...errors import StoreError
 from ...oci import entry
-from .index import KINDS, Meta, xattrs_from
+from .index import FILE_CODE, KINDS, META, SYMLINK_CODE, Meta, xattrs_from
 from .merge import LAYER_BYTES, Directory, Tree, identity
 from .pool import Metadata, set_times
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 COPY_INSTEAD = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP})
 IMPLIED_MODE = 0o755
-TIME_GRAIN = 2_000_000_000
-LATEST_COMPARED = (1 << 31) * 1_000_000_000
+DEVICES = frozenset({entry.CHARACTER, entry.BLOCK})
+TIME_GRAIN = 2
+LATEST = 1 << 31
 
 
 class AlteredLayer(Exception):
@@ -107,22 +108,22 @@ def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) 
             f'{{"gid":0,"mode":{IMPLIED_MODE},"mtime":{implied_mtime},"path":{name},'
             f'"type":"dir","uid":0}}\n'
         ).encode()
-    meta = Meta(leaf[LAYER_BYTES:])
-    kind = KINDS[meta.kind]
-    device = middle = target = xattrs = ""
-    if kind == entry.FILE:
-        middle = f',"sha256":"{meta.sha256.hex()}","size":{meta.size}'
-    elif kind == entry.SYMLINK:
-        target = f',"target":{quoted(entry.text(meta.target))}'
-    elif kind in (entry.CHARACTER, entry.BLOCK):
-        device = f'"device":[{meta.device[0]},{meta.device[1]}],'
-    link = f'"hard_link":{quoted(entry.text(hard_link))},' if hard_link else ""
-    if meta.xattrs:
-        xattrs = f',"xattrs":{meta.xattrs.decode()}'
-    return (
-        f'{{{device}"gid":{meta.gid},{link}"mode":{meta.mode},"mtime":{meta.mtime},'
-        f'"path":{name}{middle}{target},"type":"{kind}","uid":{meta.uid}{xattrs}}}\n'
-    ).encode()
+    kind, _, mode, uid, gid, seconds, nanoseconds, size, sha256, major, minor, length = (
+        META.unpack_from(leaf, LAYER_BYTES)
+    )
+    mtime = seconds * 1_000_000_000 + nanoseconds
+    link = f'"hard_link":{quoted(os.fsdecode(hard_link))},' if hard_link else ""
+    end = LAYER_BYTES + META.size + length
+    xattrs = f',"xattrs":{leaf[end:].decode()}' if len(leaf) > end else ""
+    tail = f'"type":"{KINDS[kind]}","uid":{uid}{xattrs}}}\n'
+    middle = f'"gid":{gid},{link}"mode":{mode},"mtime":{mtime},"path":{name},'
+    if kind == FILE_CODE:
+        return f'{{{middle}"sha256":"{sha256.hex()}","size":{size},{tail}'.encode()
+    if kind == SYMLINK_CODE:
+        target = os.fsdecode(leaf[LAYER_BYTES + META.size : end])
+        return f'{{{middle}"target":{quoted(target)},{tail}'.encode()
+    device = f'"device":[{major},{minor}],' if KINDS[kind] in DEVICES else ""
+    return f"{{{device}{middle}{tail}".encode()
 
 
 class Linker:
@@ -261,17 +262,14 @@ def is_unchanged(leaf: bytes, found: os.stat_result) -> bool:
 
     Times that not every file system can hold are not compared.
     """
-    meta = Meta(leaf[LAYER_BYTES:])
-    if KINDS[meta.kind] != entry.FILE:
+    if leaf[LAYER_BYTES] != FILE_CODE:
         return True
+    _, _, mode, _, _, seconds, _, size, *_ = META.unpack_from(leaf, LAYER_BYTES)
     return (
-        stat.S_ISREG(found.st_mode)
-        and found.st_size == meta.size
-        and found.st_mode & 0o777 == meta.mode & 0o777
-        and (
-            abs(found.st_mtime_ns - meta.mtime) < TIME_GRAIN
-            or not 0 <= meta.mtime < LATEST_COMPARED
-        )
+        found.st_size == size
+        and (found.st_mode ^ mode) & 0o777 == 0
+        and stat.S_ISREG(found.st_mode)
+        and (-TIME_GRAIN < found.st_mtime - seconds < TIME_GRAIN or not 0 <= seconds < LATEST)
     )
 
 
