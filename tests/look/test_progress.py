@@ -70,7 +70,7 @@ def test_a_terminal_shows_bars_with_bytes_speed_and_time_left() -> None:
     sent = at_terminal()
     plain = ESCAPES.sub("", sent)
     assert re.search(r"fetch a2807c839107 .*\d+\.\d/40\.0 MB .*MB/s .*\d:\d\d", plain)
-    assert re.search(r"unpack sha256:b{12} .*/10\.0 MB", plain)
+    assert re.search(r"unpack b{12} .*/10\.0 MB", plain)
     assert LINE_OVER in sent
     assert "note: mirror is slow" in plain
     assert re.search(r"\.  rootfs:big  \d\.\d s  the top layer changed", plain)
