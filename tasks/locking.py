@@ -74,7 +74,8 @@ class Locking:
                 known = self.plan.locked_image(image)
                 reference = self.reference(image)
                 if known is not None and known.reference != str(reference):
-                    known = self._stale(image, known, reference)
+                    self._say_stale(image, known, reference)
+                    known = None
                 if known is not None and self._has_moved(image, known, reference):
                     known = None
                 platforms = self.plan.platforms(image)
@@ -114,7 +115,7 @@ class Locking:
         finally:
             flush()
 
-    def _stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
+    def _say_stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
         self._refuse_when_locked(image, f"is locked as {known.reference}, declared as {reference}")
         self.plan.progress.note(
             f"{image}: now {reference} instead of {known.reference}; locking it anew"

@@ -139,7 +139,7 @@ class Steps:
             )
 
         def stands(facts: Facts) -> bool:
-            return warm.place(str(destination)) == facts["place"] and entries.is_file()
+            return bool(warm.place(str(destination)) == facts["place"] and entries.is_file())
 
         def work() -> Facts:
             layers = [
@@ -183,7 +183,7 @@ class Steps:
 
         def stands(facts: Facts) -> bool:
             try:
-                return bundle_step.file_digest(destination) == facts["digest"]
+                return bundle_step.file_digest(destination) == str(facts["digest"])
             except StoreError:
                 return False
 

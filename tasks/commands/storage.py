@@ -12,6 +12,7 @@ from ..errors import DeclarationError
 from ..gc import Reachable, collect
 from ..project.lock import load_lock
 from ..project.plan import Plan
+from ..remote_cache import Moved
 from ..steps import Steps
 from .state import chosen
 
@@ -109,6 +110,7 @@ class Cache(ProjectCommand):
         steps = Steps(self.plan)
         missed = 0
         for name in chosen(self.plan, rest):
+            moved: Moved | None
             if verb == "push":
                 steps.build(name)
                 moved = steps.caching.push(name)

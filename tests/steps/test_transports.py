@@ -232,7 +232,9 @@ def test_damaged_layout_is_refused(
 
 
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive", "dir"])
-@pytest.mark.parametrize("content", [None, b"", b"no archive", gzip.compress(b"no archive", mtime=0)[:20]])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no archive", gzip.compress(b"no archive", mtime=0)[:20]]
+)
 def test_what_is_no_image_is_refused(
     transport: str, content: bytes | None, tmp_path: Path, puller: Puller
 ) -> None:

@@ -17,7 +17,14 @@ from .docker_registry import need
 from .ordinary_user import OrdinaryUser
 
 RUN_ONE = Path(__file__).with_name("run_one.py")
-CAPABILITIES = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_SETUID CAP_SETGID".split()
+CAPABILITIES = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_KILL",
+    "CAP_SETUID",
+    "CAP_SETGID",
+]
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 APPLETS = (
     "cat chmod chown dd echo env false head hostname id ip kill ls mkdir mount ps rm sed seq sh "
@@ -40,7 +47,7 @@ def config_json(args: list[str], **changes: Any) -> dict[str, Any]:
             "args": args,
             "env": ["PATH=/bin"],
             "cwd": "/",
-            "capabilities": {name: CAPABILITIES for name in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
         },
         "root": {"path": "rootfs"},
         "hostname": "box",
