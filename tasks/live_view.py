@@ -68,8 +68,9 @@ class LiveView:
             self._progress.remove_task(self._bars.pop(number))
         for number, item in shown.items():
             if number not in self._bars:
-                name = f"{LABELS.get(item.kind, item.kind)} {short_digest(item.subject).removeprefix('sha256:')}"
-                self._bars[number] = self._progress.add_task(name, total=item.total)
+                name = short_digest(item.subject).removeprefix("sha256:")
+                label = f"{LABELS.get(item.kind, item.kind)} {name}"
+                self._bars[number] = self._progress.add_task(label, total=item.total)
             self._progress.update(self._bars[number], completed=item.done)
         self._progress.refresh()
 
