@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 from ...progress import Progress
 from . import index, remote, staging, unpack
 from .build import Build, load_facts
-from .halves import Choice, choose_half
 from .materialise import AlteredLayer, Linker, no_room, write_entries, write_lost
 from .merge import Tree, identity
 from .remove import refuse_mounted
@@ -120,20 +119,16 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
     staged, list_path = work / f"rootfs-{attempt}", work / f"entries-{attempt}"
     lost = load_lost(build)
     with ExitStack() as held:
-        held.callback(beside(build.forks, lambda: _list(build, tree, list_path)))
+        wait = beside(build.forks, lambda: _list(build, tree, list_path))
+        held.callback(wait)
         pools = [held.enter_context(_open(build.layer_path(x) / unpack.POOL)) for x in build.layers]
-        linker = Linker(
+        Linker(
             pools,
             single=build.single,
             implied_mtime=build.implied_mtime,
             unrepresented=lambda inode, what, why: lost.setdefault(inode, []).append((what, why)),
             unchecked=frozenset(fresh),
-        )
-        choice = choose_half(tree.root) if build.forks else Choice()
-        if choice.chosen:
-            _link_in_two(linker, choice, tree, staged, work / f"half-{attempt}")
-        else:
-            linker.write(tree.root, staged)
+        ).write(tree.root, staged)
     with open(work / f"unrepresented-{attempt}", "xb") as unrepresented:
         if lost:
             write_lost(tree, unrepresented, lost)
@@ -144,76 +139,9 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
     return count
 
 
-def _link_in_two(linker: Linker, choice: Choice, tree: Tree, staged: Path, half: Path) -> None:
-    """A child links the chosen directories apart; then they are moved to where they belong.
-
-    What goes wrong in the child is found again, and said, by doing its part here.
-    """
-    half.mkdir(0o700)
-
-    def link_chosen(place: Path) -> None:
-        for number, (_, directory) in enumerate(choice.chosen):
-            linker.write(directory, place / str(number))
-
-    def link_beside() -> None:
-        link_chosen(result)
-        if linker.described:
-            raise OSError("what cannot be represented is to be found, and listed, by the parent")
-
-    with ExitStack() as held:
-        again = half / "again"
-        result = half / "child"
-        result.mkdir(0o700)
-        child = start_beside(link_beside)
-        held.callback(lambda: None if child.waited else child.wait())
-        linker.write(
-            tree.root,
-            staged,
-            without=frozenset(id(directory) for _, directory in choice.chosen),
-            unfinished=frozenset(id(directory) for _, directory in choice.above),
-        )
-        if not child.wait():
-            result = again
-            again.mkdir(0o700)
-            link_chosen(again)
-    for number, (path, _) in enumerate(choice.chosen):
-        os.rename(result / str(number), os.fsencode(staged) + b"/" + path)
-    for path, directory in choice.above:
-        with _open(Path(os.fsdecode(os.fsencode(staged) + b"/" + path))) as fd:
-            linker.finish(fd, directory)
-
-
 def _list(build: Build, tree: Tree, path: Path) -> None:
     with open(path, "wb", buffering=1 << 16) as file:
         write_entries(tree, file, implied_mtime=build.implied_mtime)
-
-
-class Child:
-    """A forked child that does one thing."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self.waited = False
-
-    def wait(self) -> bool:
-        """Whether it did."""
-        self.waited = True
-        return os.waitpid(self._pid, 0)[1] == 0
-
-
-def start_beside(work: Callable[[], None]) -> Child:
-    """Do ``work`` in a forked child; only for a process without threads."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except Exception:  # noqa: BLE001  the parent does it again, and raises
-            status = 1
-        finally:
-            os._exit(status)
-    return Child(pid)
 
 
 def beside(forks: bool, work: Callable[[], None]) -> Callable[[], None]:
@@ -221,10 +149,17 @@ def beside(forks: bool, work: Callable[[], None]) -> Callable[[], None]:
     if not forks:
         work()
         return lambda: None
-    child = start_beside(work)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
 
     def wait() -> None:
-        if not child.wait():
+        if os.waitpid(pid, 0)[1]:
             work()
 
     return wait

@@ -15,7 +15,6 @@ from ...errors import StoreError
 from ...progress import Progress, Silent
 from . import assemble, remote, unpack
 from .build import Build, load_facts
-from .halves import WORTH_TWO
 from .materialise import no_room
 from .remove import remove_here
 
@@ -35,12 +34,10 @@ def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
         except PermissionError as error:
             progress.note(f"no user namespace ({error.strerror}): owners are recorded, not set")
             return assemble.run(replace(build, owners=unpack.SINGLE), progress)
-    packed = entries = 0
-    for source in build.layers:
-        facts = load_facts(build, source)
-        packed += 0 if facts else source.descriptor.size
-        entries += facts["entries"] if facts else 0
-    if packed < WORTH_A_PROCESS and entries < WORTH_TWO:
+    packed = sum(
+        source.descriptor.size for source in build.layers if load_facts(build, source) is None
+    )
+    if packed < WORTH_A_PROCESS:
         return assemble.run(build, progress)
     there = replace(build, forks=True)
     return _call({"do": "build", "mapped": False, **there.to_json()}, build, progress)

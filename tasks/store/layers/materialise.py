@@ -146,26 +146,13 @@ class Linker:
         self._unrepresented = unrepresented
         self._unchecked = unchecked
         self._current = b""
-        self.described = 0
         self._metadata = Metadata(single=single, unrepresented=self._describe)
 
     def _describe(self, number: int, what: str, reason: str) -> None:
-        self.described += 1
         self._unrepresented(self._current, what, reason)
 
-    def write(
-        self,
-        root: Directory,
-        path: Path,
-        *,
-        without: frozenset[int] = frozenset(),
-        unfinished: frozenset[int] = frozenset(),
-    ) -> None:
-        """Write ``root`` as the new directory ``path``.
-
-        By ``id``: directories to do ``without``, and those to leave ``unfinished``.
-        Raises: OSError, AlteredLayer.
-        """
+    def write(self, root: Directory, path: Path) -> None:
+        """Write ``root`` as the new directory ``path``. Raises: OSError, StoreError."""
         os.mkdir(path, 0o700)
         fd = os.open(path, OPEN_DIRECTORY)
         stack = [(fd, root, self._fill(fd, root))]
@@ -173,15 +160,12 @@ class Linker:
             while stack:
                 fd, directory, names = stack[-1]
                 for name, child in names:
-                    if id(child) in without:
-                        continue
                     os.mkdir(name, 0o700, dir_fd=fd)
                     inner = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
                     stack.append((inner, child, self._fill(inner, child)))
                     break
                 else:
-                    if id(directory) not in unfinished:
-                        self.finish(fd, directory)
+                    self._finish(fd, directory)
                     stack.pop()
                     os.close(fd)
         finally:
@@ -258,7 +242,7 @@ class Linker:
             os.chown(name, found.st_uid, found.st_gid, dir_fd=fd, follow_symlinks=False)
         os.utime(name, ns=(found.st_mtime_ns, found.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
 
-    def finish(self, fd: int, directory: Directory) -> None:
+    def _finish(self, fd: int, directory: Directory) -> None:
         """A directory's own metadata, when all its names are there; its time last of all."""
         if directory.record is None:
             os.fchmod(fd, IMPLIED_MODE)
