@@ -185,6 +185,19 @@ class Loader(TaskLoader2):  # type: ignore[misc]
             self._plan = open_plan(self.options)
         return self._plan
 
+    def flush(self) -> int:
+        """Write what the lock still waits for; the exit status of a failure, else 0."""
+        if self._plan is None:
+            return 0
+        from .locking import Locking
+
+        try:
+            Locking(self._plan).flush()
+        except DoitOciError as error:
+            self.events.error(error.subject, error.message, hint=error.hint or "")
+            return error.exit_status
+        return 0
+
     def setup(self, opt_values: dict[str, Any]) -> None:
         pass
 
@@ -249,6 +262,7 @@ class Ours:
             status = INTERRUPTED
             raise
         finally:
+            status = self.loader.flush() or status
             self.loader.events.close(status)
         return status
 
@@ -269,6 +283,7 @@ class Run(Ours, StockRun):  # type: ignore[misc]
                 rest["num_process"] = os.cpu_count() or 1
             status = self._run(outfile, **rest)
             if status == 0 and self.sel_tasks in ALL_BUNDLES and not self.loader.options.shard:
+                self.loader.flush()
                 from .ready import write_all_ready
 
                 write_all_ready(self.loader.plan, self.loader.plan.bundle_names())

@@ -263,6 +263,7 @@ class Steps:
             from .run import run_bundle
 
             arguments = self.run_arguments(name)
+            self.locking.flush()
             write_ready(self.plan, name, arguments)
             status = run_bundle(
                 **arguments,

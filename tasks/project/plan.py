@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,6 +53,24 @@ class Options:
     words: tuple[str, ...] = ()
 
 
+class Unsaved:
+    """Changes of the lock that are not on the disk yet, and when they have to be."""
+
+    SHARE = 10
+    """Writing takes one part in so many of the time."""
+
+    def __init__(self) -> None:
+        self.changes: list[Callable[[Lock], Lock]] = []
+        self.guard = threading.Lock()
+        self._due = 0.0
+
+    def saved(self, started: float, ended: float) -> None:
+        self._due = ended + self.SHARE * (ended - started)
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._due
+
+
 @dataclass(kw_only=True)
 class Plan:
     """The declaration, the lock and where things lie; ``lock`` grows while images are resolved."""
@@ -62,6 +81,7 @@ class Plan:
     host: Platform
     options: Options = field(default_factory=Options)
     progress: Progress = field(default_factory=Silent)
+    unsaved: Unsaved = field(default_factory=Unsaved)
 
     def bundle(self, name: str) -> BundleDeclaration:
         """Raises: UnknownTarget."""

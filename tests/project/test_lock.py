@@ -10,6 +10,7 @@ import pytest
 from tasks.errors import DeclarationError
 from tasks.oci.locked_image import LockedImage
 from tasks.project.lock import Lock, load_lock
+from tasks.project.plan import Unsaved
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -81,3 +82,11 @@ def test_a_damaged_entry_is_told_with_its_image(tmp_path: Path, entry: object) -
     path.write_text(json.dumps({"version": 1, "images": {"x": entry}}))
     with pytest.raises(DeclarationError, match="image x"):
         load_lock(path).image("x")
+
+
+def test_thousands_of_changes_do_not_write_the_lock_thousands_of_times() -> None:
+    unsaved = Unsaved()
+    assert unsaved.is_due(0.0)
+    unsaved.saved(started=5.0, ended=5.5)
+    assert not unsaved.is_due(10.0)
+    assert unsaved.is_due(10.5)
