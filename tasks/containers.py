@@ -112,24 +112,63 @@ def exec_in(
 
     found = find_container(run_dir, name, running=True)
     has_terminal = os.isatty(0) and os.isatty(1) if tty is None else tty
-    words = ["exec", *(("--tty",) if has_terminal else ())]
-    words += ["--cwd", working_dir] if working_dir else []
-    words += ["--user", user] if user else []
-    for item in environment:
-        words += ["--env", item]
-    words += [found.identifier, *args]
     if has_terminal and not os.isatty(0):
         raise failure("a terminal was asked for, and standard input is none", name)
     supervisor = Supervisor(stop_signal=signal.SIGTERM, stop_grace=10.0, timeout=None)
-    with supervisor:
-        own_group = supervisor.in_main_thread and not has_terminal
-        child = start_in_namespaces(
-            found.folder, found.record, words, mask=supervisor.mask, own_group=own_group
-        )
-        if not has_terminal:
-            return supervisor.wait(child, child, passes_through=False, tick=None)
-        with Terminal():
-            return supervisor.wait(child, child, passes_through=True, tick=None)
+    process = _exec_process(
+        found,
+        args,
+        terminal=has_terminal,
+        user=user,
+        environment=environment,
+        working_dir=working_dir,
+    )
+    words = ["exec", "--process", process, found.identifier]
+    try:
+        with supervisor:
+            own_group = supervisor.in_main_thread and not has_terminal
+            child = start_in_namespaces(
+                found.folder, found.record, words, mask=supervisor.mask, own_group=own_group
+            )
+            if not has_terminal:
+                return supervisor.wait(child, child, passes_through=False, tick=None)
+            with Terminal():
+                return supervisor.wait(child, child, passes_through=True, tick=None)
+    finally:
+        os.unlink(process)
+
+
+def _exec_process(
+    found: ContainerStatus,
+    args: Sequence[str],
+    *,
+    terminal: bool,
+    user: str | None,
+    environment: Sequence[str],
+    working_dir: str | None,
+) -> str:
+    """Write the container's own process with these changes; runtimes differ in what else they take.
+
+    Spec: runtime-spec config.md, "Process".
+    """
+    with open(f"{found.folder}/config.json", encoding="utf-8") as stream:
+        process = json.load(stream)["process"]
+    process["args"] = list(args)
+    process["terminal"] = terminal
+    process["env"] = [*process.get("env", ()), *environment]
+    if terminal and not any(item.startswith("TERM=") for item in process["env"]):
+        process["env"].append(f"TERM={os.environ.get('TERM') or 'xterm'}")
+    if working_dir is not None:
+        process["cwd"] = working_dir
+    if user is not None:
+        uid, _, gid = user.partition(":")
+        if not uid.isdigit() or (gid and not gid.isdigit()):
+            raise failure(f"{user}: expected numbers, UID or UID:GID", found.name)
+        process["user"] = {"uid": int(uid), "gid": int(gid or 0)}
+    path = f"{found.folder}/exec-{os.urandom(4).hex()}.json"
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump(process, stream)
+    return path
 
 
 def write_logs(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +26,24 @@ def users() -> Iterator[dict[str, OrdinaryUser | None]]:
         yield {"root": None, "subordinate ids": many, "a single id": single}
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that ordinary users reach: another pytest that starts closes tmp_path to them."""
+    folder = Path(tempfile.mkdtemp(prefix="doit-oci-run-"))
+    folder.chmod(0o755)
+    yield folder / "p"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(params=["root", "subordinate ids", "a single id"])
 def anyone(
-    request: pytest.FixtureRequest, users: dict[str, OrdinaryUser | None], tmp_path: Path
+    request: pytest.FixtureRequest, users: dict[str, OrdinaryUser | None], place: Path
 ) -> Bundle:
     """A bundle that each kind of user has and runs."""
-    return Bundle(tmp_path / "p", users[request.param])
+    return Bundle(place, users[request.param])
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Bundle:
+def box(place: Path) -> Bundle:
     """A bundle of root's."""
-    return Bundle(tmp_path / "p")
+    return Bundle(place)

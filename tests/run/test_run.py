@@ -235,3 +235,12 @@ def test_an_init_ends_on_the_first_signal(box: Bundle, runtime: str) -> None:
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
+
+
+def test_a_run_folder_that_cannot_be_written_is_said_in_words(users, place) -> None:
+    box = Bundle(place, users["a single id"])
+    box.run_dir.mkdir()
+    done = box.run("true")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"StoreError: ")
+    assert b"belongs to someone else" in done.stderr

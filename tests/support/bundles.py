@@ -92,15 +92,13 @@ class Bundle:
         self.give_away()
 
     def give_away(self) -> None:
-        """Hand all files to the user, and let it through to them."""
+        """Hand all files to the user."""
         if self.user is None:
             return
         for folder, folders, files in os.walk(self.project):
             for name in (*folders, *files):
                 os.lchown(os.path.join(folder, name), self.user.uid, self.user.gid)
         os.chown(self.project, self.user.uid, self.user.gid)
-        for parent in self.project.parents[:-1]:
-            parent.chmod(parent.stat().st_mode | 0o011)
 
     def configure(self, args: list[str], **changes: Any) -> None:
         config = config_json(args, **changes)

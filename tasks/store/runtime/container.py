@@ -132,7 +132,7 @@ def load_record(folder: str) -> dict[str, Any] | None:
     try:
         with open(f"{folder}/{RECORD}", encoding="utf-8") as stream:
             record = json.load(stream)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
         return None
     return record if isinstance(record, dict) else None
 

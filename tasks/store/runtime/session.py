@@ -67,7 +67,24 @@ class Session:
 
         Raises:
             RuntimeFailed: it could not be started.
+            StoreError: the state directory cannot hold it.
         """
+        try:
+            return self._run(started, tick, ended)
+        except OSError as error:
+            from pathlib import Path
+
+            from ..atomic import store_error
+
+            where = Path(error.filename or self.settings.run_folder)
+            raise store_error(error, where) from error
+
+    def _run(
+        self,
+        started: Callable[[Container], None] | None,
+        tick: Callable[[], bool] | None,
+        ended: Callable[[], None] | None,
+    ) -> int:
         settings = self.settings
         supervisor = Supervisor(
             stop_signal=stop_signal(self.config),

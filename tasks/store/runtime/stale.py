@@ -7,6 +7,12 @@ import signal
 
 from . import container
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .container import Container
+
 
 def remove_stale(run_folder: str) -> None:
     """Remove what killed runs left; containers that ended and are kept for ``logs`` stay."""
@@ -15,11 +21,18 @@ def remove_stale(run_folder: str) -> None:
         if record is not None and container.EXITED in record:
             box.release()
             continue
-        if record is not None:
-            if process_start(record["process"]) == record["started"]:
-                send_signal(record["process"], signal.SIGKILL)
-            remove_group(record["group"])
-        box.remove()
+        try:
+            _remove(box, record)
+        except OSError:  # another user's, or still busy: the next run tries again
+            box.release()
+
+
+def _remove(box: Container, record: dict[str, Any] | None) -> None:
+    if record is not None:
+        if process_start(record["process"]) == record["started"]:
+            send_signal(record["process"], signal.SIGKILL)
+        remove_group(record["group"])
+    box.remove()
 
 
 def remove_group(group: str) -> None:
