@@ -126,12 +126,12 @@ def exec_in(
     words = ["exec", "--process", process, found.identifier]
     try:
         with supervisor:
-            own_group = supervisor.in_main_thread and not has_terminal
+            own_group = supervisor.in_main_thread and not any(os.isatty(n) for n in (0, 1, 2))
             child = start_in_namespaces(
                 found.folder, found.record, words, mask=supervisor.mask, own_group=own_group
             )
             if not has_terminal:
-                return supervisor.wait(child, child, passes_through=False, tick=None)
+                return supervisor.wait(child, child, passes_through=not own_group, tick=None)
             with Terminal():
                 return supervisor.wait(child, child, passes_through=True, tick=None)
     finally:

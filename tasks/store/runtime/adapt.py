@@ -38,12 +38,24 @@ def set_process(
     if args is not None:
         process["args"] = [*entrypoint, *args]
     if terminal:
+        size = _terminal_size()
+        if size is not None:  # runc asks the terminal itself, crun takes it from here
+            process["consoleSize"] = {"width": size.columns, "height": size.lines}
         environment = process.setdefault("env", [])
         if not any(item.startswith("TERM=") for item in environment):
             environment.append(f"TERM={terminal_type}")
     if init is not None:
         process["args"] = [INIT_TARGET, "--", *process["args"]]
         config.setdefault("mounts", []).append(_bind(init, INIT_TARGET))
+
+
+def _terminal_size() -> os.terminal_size | None:
+    for number in (0, 1, 2):
+        try:
+            return os.get_terminal_size(number)
+        except OSError:
+            continue
+    return None
 
 
 def set_root(config: dict[str, Any], root: str) -> None:

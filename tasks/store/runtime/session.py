@@ -11,7 +11,7 @@ from . import container, launch, prepare
 from .host import Host
 from .signals import stop_signal
 from .stale import process_start, remove_group, send_signal
-from .supervise import Supervisor
+from .supervise import Supervisor, is_main_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Session:
         self.detached = detached
         self.config = settings.load_config()
         self.has_terminal = standard_files is None and self._wants_terminal()
+        self.has_own_group = not self._shares_terminal() and is_main_thread()
         self.host = Host()
         self.group = ""
         self.limits_memory = False
@@ -146,7 +147,9 @@ class Session:
                 watch = self._watch_memory()
             if started is not None:
                 started(box)
-            status = supervisor.wait(child, process, passes_through=self.has_terminal, tick=tick)
+            status = supervisor.wait(
+                child, process, passes_through=not self.has_own_group, tick=tick
+            )
             child = 0
         finally:
             if child:
@@ -198,7 +201,7 @@ class Session:
         return launch.start(
             prepared.lay_out(files),
             writer,
-            own_group=not self.has_terminal and supervisor.in_main_thread,
+            own_group=self.has_own_group,
             mask=supervisor.mask,
             id_map=self.host.id_map,
         )
@@ -274,13 +277,24 @@ class Session:
             wanted = True
         return os.isatty(0) and os.isatty(1) if wanted is None else wanted
 
+    def _shares_terminal(self) -> bool:
+        """Whether the container writes to or reads from our terminal, in whichever way.
+
+        Then it stays in our process group: another one would be stopped for touching it.
+        """
+        if self.standard_files is not None:
+            return False
+        return self.has_terminal or any(os.isatty(number) for number in (0, 1, 2))
+
 
 def log_error(text: str) -> str:
     """The last error of a runtime's log, or "": runc's logfmt, JSON, or crun's plain lines."""
     message = ""
     for line in text.splitlines():
         if "level=error" in line or "level=fatal" in line:
-            message = line.partition(" msg=")[2].strip('"').replace('\\"', '"')
+            message = line.partition(" msg=")[2]
+            if message.startswith('"'):
+                message = message[1:-1].replace('\\"', '"')
         elif '"level":"error"' in line or '"level":"fatal"' in line:
             message = json.loads(line)["msg"]
         elif line and "level=" not in line and '"level"' not in line:

@@ -1,8 +1,8 @@
 """The parent's side of a run: pass signals on, keep time limits, say how it ended.
 
 Signals are waited for instead of handled, so that none can arrive between two lines of Python.
-A container without a terminal runs in a process group of its own: what the terminal or
-``kill`` sends to us reaches it through us, exactly once.
+A container without a terminal runs in a process group of its own: what ``kill`` or a shell sends to
+us reaches it through us, exactly once. What our terminal sends to its own group is not passed on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Supervisor:
         self.timeout = timeout
         self.timed_out = False
         self.interrupts = 0
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.in_main_thread = is_main_thread()
         self.mask: set[int] = set()
 
     def __enter__(self) -> Supervisor:
@@ -107,16 +107,20 @@ class Supervisor:
             information = received
         if information.si_signo == signal.SIGCHLD:
             return
-        if passes_through and information.si_code > 0:  # from the terminal: it has it already
-            return
-        self._pass_on(target, information.si_signo)
+        arrived = passes_through and information.si_code > 0  # the terminal sent it to the group
+        self._pass_on(target, information.si_signo, arrived=arrived)
 
-    def _pass_on(self, target: int, number: int) -> None:
+    def _pass_on(self, target: int, number: int, *, arrived: bool) -> None:
         if number == signal.SIGINT:
             self.interrupts += 1
             if self.interrupts > 1:
-                number = signal.SIGKILL
-        _send(target, number)
+                number, arrived = signal.SIGKILL, False
+        if not arrived:
+            _send(target, number)
+
+
+def is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _await_child(child: int, seconds: float | None) -> None:

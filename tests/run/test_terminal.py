@@ -1,0 +1,139 @@
+"""A terminal driven through a pty: size, changes of it, raw mode and what is left of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import time
+
+import pytest
+
+from tests.support.bundles import Bundle, Process, wait_for
+
+
+class Screen:
+    """A run on a terminal of its own."""
+
+    def __init__(self, box: Bundle, *args: str, **settings: object) -> None:
+        self.ours, theirs = pty.openpty()
+        self.resize(40, 100)
+        self.mode = termios.tcgetattr(theirs)
+        files = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+
+        def own_terminal() -> None:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process: Process = box.start(
+            *args, files={**files, "preexec_fn": own_terminal}, **settings
+        )
+        self.theirs = theirs
+        self.text = b""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read_until(self, wanted: bytes) -> bytes:
+        """All that was shown up to and with ``wanted``."""
+        deadline = time.monotonic() + 15
+        while wanted not in self.text:
+            assert time.monotonic() < deadline, self.text
+            if select.select([self.ours], [], [], 0.1)[0]:
+                self.text += os.read(self.ours, 65536)
+        shown, self.text = self.text.split(wanted, 1)
+        return shown + wanted
+
+    def type(self, text: bytes) -> None:
+        os.write(self.ours, text)
+
+    def is_restored(self) -> bool:
+        return termios.tcgetattr(self.theirs) == self.mode
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def screen(anyone: Bundle, runtime: str):
+    opened = []
+
+    def open_screen(*args: str, **settings: object) -> Screen:
+        opened.append(Screen(anyone, *args, runtime=runtime, **settings))
+        return opened[-1]
+
+    yield open_screen
+    for each in opened:
+        each.close()
+
+
+def test_the_container_has_our_size_and_follows_it(screen) -> None:
+    shown = screen("sh", "-c", "tty; stty size; read x; stty size; read y; exit 6")
+    assert b"/dev/" in shown.read_until(b"40 100")
+    shown.resize(50, 120)
+    time.sleep(0.3)
+    shown.type(b"\r")
+    shown.read_until(b"50 120")
+    shown.type(b"\r")
+    assert shown.process.wait(20) == 6
+    assert shown.is_restored()
+
+
+def test_keys_go_to_the_container_and_not_to_us(screen) -> None:
+    shown = screen(
+        "sh", "-c", "trap 'echo interrupted; exit 7' INT; echo up; while :; do sleep 0.05; done"
+    )
+    shown.read_until(b"up\r\n")
+    assert not shown.is_restored()
+    shown.type(b"\x03")
+    shown.read_until(b"interrupted\r\n")
+    assert shown.process.wait(20) == 7
+    assert shown.is_restored()
+
+
+def test_a_killed_runtime_leaves_the_terminal_as_it_was(
+    screen, anyone: Bundle, runtime: str
+) -> None:
+    shown = screen("sh", "-c", "echo up; sleep 1000")
+    shown.read_until(b"up\r\n")
+    wait_for(lambda: not shown.is_restored())
+    for number, line in anyone.processes():
+        if line.split()[0].endswith(f"/{runtime}"):
+            os.kill(number, signal.SIGKILL)
+    assert shown.process.wait(20) == 137
+    assert shown.is_restored()
+
+
+def test_without_a_terminal_there_is_none(box: Bundle) -> None:
+    assert box.run("tty").stdout == b"not a tty\n"
+
+
+def test_a_declared_terminal_is_there_without_ours(box: Bundle, runtime: str) -> None:
+    done = box.run("sh", "-c", "tty && cat", runtime=runtime, tty=True, stdin=b"typed\n")
+    assert done.returncode == 0, done.stderr
+    assert b"/dev/pts/0\r\n" in done.stdout
+    assert b"typed\r\n" in done.stdout
+
+
+def test_output_to_our_terminal_without_one_for_the_container(screen) -> None:
+    shown = screen("sh", "-c", "ls /dev/console; echo done", tty=False)
+    assert b"No such file" in shown.read_until(b"done")
+    assert shown.process.wait(20) == 0
+
+
+def test_interrupts_from_the_terminal_arrive_once_and_the_second_kills(screen) -> None:
+    script = "trap 'echo got' INT; echo up; while :; do sleep 0.05; done"
+    shown = screen("sh", "-c", script, tty=False)
+    shown.read_until(b"up\r\n")
+    shown.type(b"\x03")
+    assert shown.read_until(b"got\r\n").count(b"got") == 1
+    shown.type(b"\x03")
+    assert shown.process.wait(20) == 137
+    assert shown.text.count(b"got") == 0
