@@ -23,12 +23,12 @@ from doit.reporter import ZeroReporter
 from doit.task import Task
 
 from .cli import INTERRUPTED
-from .console import Console, open_events
 from .errors import DoitOciError
-from .events import Events
 from .progress import Progress
 from .project.plan import Options, Plan
 from .store.atomic import write_atomic
+from .view.console import Console, open_events
+from .view.events import Events
 
 PACKAGE = __package__ or "tasks"
 BUG = 2

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli import split, take_options
-from .console import open_events
 from .declaration_cache import load_declaration
 from .errors import DeclarationError, UnknownTarget
-from .events import Events
 from .oci.platform import Platform, normalise
 from .project.lock import load_lock
 from .project.plan import Options, Plan, TaskDict, blobs_of
+from .project.reason import ABSENT
 from .project.workspace import DECLARATION, STATE_DIRECTORY, Workspace
-from .reason import ABSENT
 from .step import Step
 from .steps import Steps
+from .view.console import open_events
+from .view.events import Events
 
 if TYPE_CHECKING:
     from doit.task import Task

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .project.reason import reasons
 from .project.step_key import step_key
-from .reason import reasons
 from .store.atomic import write_atomic
 from .store.guard import guard
 

@@ -117,7 +117,7 @@ def check_lock(locking: Locking, images: list[str]) -> None:
 
 def report_changes(before: Lock, after: Lock, workspace: Workspace) -> None:
     """On standard error every image whose digests are other than before, and what that means."""
-    from ..diff import diff_images, difference_text
+    from ..view.diff import diff_images, difference_text
 
     for name in after.images:
         old, new = before.image(name), after.image(name)

@@ -30,7 +30,7 @@ class Why(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..why import find_origins, find_reasons, origins_text, parse_target, reasons_text
+        from ..view.why import find_origins, find_reasons, origins_text, parse_target, reasons_text
 
         found = find_reasons(self.plan, names)
         configs = [
@@ -77,9 +77,9 @@ class Graph(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..picture.markup import draw_dot, draw_mermaid, draw_svg
-        from ..picture.tree import draw_tree
-        from ..why import find_reasons
+        from ..view.picture.markup import draw_dot, draw_mermaid, draw_svg
+        from ..view.picture.tree import draw_tree
+        from ..view.why import find_reasons
 
         found = find_reasons(self.plan, names)
         if self.options.json:
@@ -109,7 +109,7 @@ class Diff(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..diff import diff_locks, diff_names, difference_text, open_lock
+        from ..view.diff import diff_locks, diff_names, difference_text, open_lock
 
         if len(names) != 2:
             raise DeclarationError(
@@ -147,9 +147,9 @@ class Report(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..report.content import gather
-        from ..report.page import write_page
         from ..store.atomic import write_atomic
+        from ..view.report.content import gather
+        from ..view.report.page import write_page
 
         if names:
             raise DeclarationError("takes no names", subject="report")

@@ -21,8 +21,8 @@ import pytest
 from ..support.command import CHECKOUT
 
 TASKS = CHECKOUT / "tasks"
-GROUND = {"", "errors", "progress"}
-FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door"}
+GROUND = {"", "errors", "figures", "progress"}
+FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door", "view": "door"}
 STEPS = {
     *(
         "add",
@@ -40,7 +40,7 @@ STEPS = {
     *("validate", "verify"),
 }
 PURE = {"builtin"}
-DOORS = {"api", "why", "picture", "report", "cli", "doit_bridge", "graph", "completion"}
+DOORS = {"api", "cli", "doit_bridge", "graph", "completion"}
 MAY_IMPORT = {
     "ground": {"ground"},
     "oci": {"ground", "oci"},

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from .errors import DoitOciError
-from .store.atomic import write_atomic
+from ..errors import DoitOciError
+from ..store.atomic import write_atomic
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.reason import GONE, NEVER, changes, difference, reasons
+from tasks.project.reason import GONE, NEVER, changes, difference, reasons
 
 A, B, C, D = (f"sha256:{letter * 64}" for letter in "abcd")
 SHORT = {name: name[:19] for name in (A, B, C, D)}

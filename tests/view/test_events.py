@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.events import Events, Lines, Record, load_record
+from tasks.view.events import Events, Lines, Record, load_record
 
 from ..support.command import CHECKOUT, doit_oci, expect
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .figures import count_text, short_digest
+from ..figures import count_text, short_digest
 
 MISSING = object()
 DIGEST_LENGTH = 64

@@ -158,8 +158,8 @@ def test_the_graph_as_svg_is_drawn_by_graphviz(project: Path) -> None:
 
 
 def test_names_that_try_to_be_markup_stay_text(project: Path) -> None:
-    from tasks.picture.markup import draw_dot, draw_mermaid
-    from tasks.why import DUE, Finding
+    from tasks.view.picture.markup import draw_dot, draw_mermaid
+    from tasks.view.why import DUE, Finding
 
     evil = Finding('bundle:"];<script>', DUE, ('a "quote" \\',), ())
     done = subprocess.run(

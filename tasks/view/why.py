@@ -10,14 +10,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .errors import DoitOciError
-from .figures import size_text
-from .oci.descriptor import Descriptor
-from .project.plan import Plan, blobs_of
-from .project.step_key import step_key
-from .reason import ABSENT, SAME, reasons
-from .step import Step
-from .steps import Steps
+from ..errors import DoitOciError
+from ..figures import size_text
+from ..oci.descriptor import Descriptor
+from ..project.plan import Plan, blobs_of
+from ..project.reason import ABSENT, SAME, reasons
+from ..project.step_key import step_key
+from ..step import Step
+from ..steps import Steps
 
 CURRENT, DUE, UNKNOWN, ALWAYS = "up to date", "would run", "not known yet", "always runs"
 LINKS = {CURRENT: " because ", DUE: " because "}
@@ -51,7 +51,7 @@ def parse_target(plan: Plan, word: str) -> tuple[str, str]:
     if step == "blob":
         return step, name
     if step not in STAGES:
-        from .graph import select
+        from ..graph import select
 
         select(plan, [word])
     return step, plan.bundle(name).name
@@ -188,7 +188,7 @@ def find_origins(plan: Plan, name: str) -> list[Origin]:
 
     Raises: UnknownTarget, ContentError, ConversionError, DeclarationError.
     """
-    from . import config_json as config_step
+    from .. import config_json as config_step
 
     bundle = plan.bundle(name)
     result = config_step.convert(

@@ -13,16 +13,16 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tasks.display import log_text
-from tasks.events import Item
 from tasks.figures import size_text, time_text
+from tasks.view.display import log_text
+from tasks.view.events import Item
 
 from ..support.command import CHECKOUT, DOOR
 
 WORK = textwrap.dedent("""
     import sys, time
-    from tasks.console import open_events
-    from tasks.display import Display
+    from tasks.view.console import open_events
+    from tasks.view.display import Display
     from tasks.project.plan import Options
 
     events = open_events(Options(quiet="quiet" in sys.argv), None)
@@ -117,8 +117,8 @@ def test_quiet_says_nothing() -> None:
 
 
 def test_a_log_gets_a_line_every_few_seconds() -> None:
-    sooner = "tasks.display.Display.__init__.__kwdefaults__['interval'] = 0.6"
-    script = WORK.replace("events = ", f"import tasks.display; {sooner}; events = ")
+    sooner = "tasks.view.display.Display.__init__.__kwdefaults__['interval'] = 0.6"
+    script = WORK.replace("events = ", f"import tasks.view.display; {sooner}; events = ")
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
@@ -136,7 +136,8 @@ def test_a_log_gets_a_line_every_few_seconds() -> None:
 def test_a_second_build_at_a_terminal_prints_nothing_and_loads_no_rich(tmp_path: Path) -> None:
     (tmp_path / "images.toml").write_text('[images.hello-world]\nimage = "builtin:hello-world"\n')
     door = DOOR.replace(
-        "sys.exit(main())", "main(); print('rich' in sys.modules, 'tasks.display' in sys.modules)"
+        "sys.exit(main())",
+        "main(); print('rich' in sys.modules, 'tasks.view.display' in sys.modules)",
     )
     sent = []
     for _ in range(2):
@@ -204,7 +205,7 @@ def test_a_warm_run_loads_nothing_that_looks(tmp_path: Path) -> None:
     assert "tasks.run" in loaded
     looking = ("events", "console", "display", "live_view", "why", "reason", "diff", "report")
     assert not loaded & {f"tasks.{name}" for name in looking}
-    assert not loaded & {"rich", "doit", "tasks.picture", "tasks.commands"}
+    assert not loaded & {"rich", "doit", "tasks.view.picture", "tasks.commands"}
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_work(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tasks.report.content import ImageSize, Span, shared_layers
-from tasks.report.drawing import draw_timeline, pack_lanes, tick_length
-from tasks.report.page import write_page
+from tasks.view.report.content import ImageSize, Span, shared_layers
+from tasks.view.report.drawing import draw_timeline, pack_lanes, tick_length
+from tasks.view.report.page import write_page
 
 from ..support.command import doit_oci, expect
 from ..support.images import make_image
@@ -255,7 +255,7 @@ def test_a_report_goes_where_it_is_wanted(project: Path, tmp_path: Path) -> None
 def test_an_interrupted_build_has_a_report(project: Path, tmp_path: Path) -> None:
     from tasks.graph import open_plan
     from tasks.project.plan import Options
-    from tasks.report.content import gather
+    from tasks.view.report.content import gather
 
     record = project / "build/report/last.jsonl"
     kept = record.read_bytes()
@@ -326,7 +326,7 @@ PAIRS = [
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_every_text_stands_out_from_what_is_behind_it(scheme: int) -> None:
-    from tasks.report.style import STYLE
+    from tasks.view.report.style import STYLE
 
     table = dict(re.findall(r"--([\w-]+): (#\w+)", STYLE.split("@media")[scheme]))
     for text, back in PAIRS:

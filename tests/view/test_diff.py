@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config_words import image_config_words, runtime_config_words
 from tasks.oci.entry import DIRECTORY, FILE, Entry
 from tasks.store.entries_difference import compare_entries
+from tasks.view.config_words import image_config_words, runtime_config_words
 
 from ..support.command import doit_oci, expect
 from ..support.images import make_image

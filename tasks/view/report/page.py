@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ..figures import count_text, size_text, time_text
+from ...figures import count_text, size_text, time_text
 from ..why import gathered
 from .content import BundleDetail, Content, ImageSize, outcome_of, shared_layers, totals_of
 from .drawing import draw_bar, draw_graph, draw_timeline, span_title, state_class

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import DeclarationError, DoitOciError
+from ...errors import DeclarationError, DoitOciError
+from ...oci.entry import Entry
+from ...project.plan import Plan
+from ...store.recorded_entries import show
 from ..events import Event, load_record, short
-from ..oci.entry import Entry
-from ..project.plan import Plan
-from ..store.recorded_entries import show
 from ..why import Finding, Origin, find_origins, find_reasons
 
 LARGEST = 15
@@ -162,7 +162,7 @@ def largest_files(entries: Path, count: int = LARGEST) -> list[tuple[str, int]]:
 
 def outcome_of(content: Content) -> Mapping[str, str]:
     """What became of each task in the build: done, up to date, failed."""
-    from ..figures import time_text
+    from ...figures import time_text
 
     found = dict.fromkeys((subject for subject, _ in content.hits), "up to date")
     along = {short(span.title) for span in content.spans if span.kind == "blob"}

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from .figures import count_text, size_text, time_text
+from ..figures import count_text, size_text, time_text
 
 if TYPE_CHECKING:
     from .console import Console

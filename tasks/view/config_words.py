@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .figures import short_digest
-from .reason import MISSING, changes, param_words
+from ..figures import short_digest
+from ..project.reason import MISSING, changes, param_words
 
 NAMES = {
     "process.args": "command line",
@@ -107,7 +107,7 @@ def _line(words: Any) -> Any:
 
 def _seccomp(profile: Any) -> Any:
     """A table of hundreds of calls is another one or it is not."""
-    from .oci.canonical_json import canonical
-    from .oci.digest import digest_bytes
+    from ..oci.canonical_json import canonical
+    from ..oci.digest import digest_bytes
 
     return str(digest_bytes(canonical(profile))) if isinstance(profile, Mapping) else MISSING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..figures import short_digest
+from ...figures import short_digest
 from ..why import CURRENT, Finding
 
 LINES = ("├── ", "│   ", "└── ", "    ")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ..figures import short_digest, size_text, time_text
+from ...figures import short_digest, size_text, time_text
 from ..why import Finding
 from .content import Span
 

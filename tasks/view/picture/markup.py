@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import DoitOciError
-from ..figures import short_digest
+from ...errors import DoitOciError
+from ...figures import short_digest
 from ..why import ALWAYS, CURRENT, DUE, UNKNOWN, Finding
 
 COLOURS = {

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from .figures import count_text, short_digest, size_text, time_text
+from ..figures import count_text, short_digest, size_text, time_text
 
 if TYPE_CHECKING:
+    from ..project.plan import Options
     from .display import Display
     from .events import Event, Events, Totals
-    from .project.plan import Options
 
 USUAL_COLUMNS = 80
 LASTED = 1.0
@@ -30,7 +30,7 @@ def open_events(
     options: Options, record: Path | None, environ: Mapping[str, str] = os.environ
 ) -> Events:
     """The events of an invocation, shown as the options and the environment ask."""
-    from . import __version__
+    from .. import __version__
     from .events import Events, Lines, Record
 
     events = Events(version=__version__, words=options.words)
@@ -158,7 +158,7 @@ def terminal_columns(stream: TextIO) -> int:
 def totals_text(totals: Totals, seconds: float) -> str:
     """The line at the end.
 
-    >>> from tasks.events import Totals
+    >>> from tasks.view.events import Totals
     >>> found = Totals(); found.steps = 2
     >>> totals_text(found, 1.26)
     'done in 1.3 s: 2 steps'

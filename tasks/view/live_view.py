@@ -17,8 +17,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ..figures import short_digest
 from .console import terminal_columns
-from .figures import short_digest
 
 WIDE, MEDIUM = 90, 60
 LABELS = {"blob": "fetch", "layer": "unpack"}

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import DeclarationError, DoitOciError
+from ..figures import count_text, size_text
+from ..oci.locked_image import LockedImage, LockedPlatform
+from ..project.lock import Lock, load_lock
+from ..project.plan import Plan
+from ..project.workspace import Workspace
+from ..store.entries_difference import EntryChange, compare_entries, words_of
 from .config_words import image_config_words, runtime_config_words
-from .errors import DeclarationError, DoitOciError
-from .figures import count_text, size_text
-from .oci.locked_image import LockedImage, LockedPlatform
-from .project.lock import Lock, load_lock
-from .project.plan import Plan
-from .project.workspace import Workspace
-from .store.entries_difference import EntryChange, compare_entries, words_of
 
 LISTED = 30
 """Files of each kind that are named; the rest is counted."""
@@ -83,7 +83,7 @@ def open_side(plan: Plan, word: str) -> Side:
 
 
 def _config(plan: Plan, name: str) -> tuple[Mapping[str, Any] | None, str]:
-    from . import config_json as config_step
+    from .. import config_json as config_step
 
     bundle = plan.bundle(name)
     try:

@@ -1,0 +1,1 @@
+"""What people see: events and their display, why, graph, diff and report."""
