@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
@@ -20,7 +19,7 @@ from ...errors import StoreError
 from ...oci import entry
 from .index import FILE_CODE, KINDS, META, SYMLINK_CODE, Meta, xattrs_from
 from .merge import LAYER_BYTES, Directory, Tree, identity
-from .pool import Metadata, set_times
+from .pool import Metadata, set_times, write_all
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 COPY_INSTEAD = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP})
@@ -215,11 +214,7 @@ class Linker:
             dir_fd=fd,
         )  # fmt: skip
         try:
-            with (
-                open(source, "rb", closefd=False) as reader,
-                open(target, "wb", closefd=False) as writer,
-            ):
-                shutil.copyfileobj(reader, writer, 1 << 20)
+            copy_content(source, target)
             if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(target, found.st_uid, found.st_gid)
             for attribute in os.listxattr(source):
@@ -255,6 +250,20 @@ class Linker:
             self._metadata.set_xattrs(fd, meta.number, xattrs_from(meta.xattrs), follow=True)
         os.fchmod(fd, meta.mode)
         set_times(fd, meta.mtime)
+
+
+def copy_content(source: int, target: int) -> None:
+    """Share the blocks where the file system can, copy in the kernel or through us otherwise."""
+    try:
+        while os.copy_file_range(source, target, 1 << 30):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        os.lseek(source, 0, os.SEEK_SET)
+        os.lseek(target, 0, os.SEEK_SET)
+        while piece := os.read(source, 1 << 18):
+            write_all(target, memoryview(piece))
 
 
 def is_unchanged(leaf: bytes, found: os.stat_result) -> bool:

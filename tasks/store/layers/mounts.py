@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-OCTAL = re.compile(rb"\\([0-7]{3})")
+ESCAPES = ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\"))
 
 
 def unescape(field: bytes) -> bytes:
-    return OCTAL.sub(lambda found: bytes([int(found[1], 8)]), field)
+    """A field of mountinfo, whose blanks and backslashes are octal. Spec: proc(5)."""
+    if b"\\" in field:
+        for escape, meant in ESCAPES:
+            field = field.replace(escape, meant)
+    return field
 
 
 def mounted_on(path: Path) -> Path | None:

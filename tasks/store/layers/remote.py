@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import StoreError
 from ...progress import Progress
-from .. import user_namespace
 from .crew import Lines, error_from_json, error_to_json, write_line
+
+if TYPE_CHECKING:
+    from .. import user_namespace
 
 BOOT = (
     "import sys,json;sys.path[:]=json.loads(sys.argv[1]);"
@@ -28,6 +30,7 @@ def find_mapping() -> user_namespace.IdMap | None:
     """The ids that an ordinary user may map; None for root and for users who have but one."""
     if os.geteuid() == 0:
         return None
+    from .. import user_namespace
     from ..runtime.find import find_executable
 
     found = user_namespace.find_id_map(find_executable)
@@ -158,6 +161,8 @@ def main() -> None:
     if not request.pop("mapped"):
         _answer(request, answers)
         return
+    from .. import user_namespace
+
     id_map = find_mapping()
     try:
         if id_map is None:

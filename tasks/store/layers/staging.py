@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,7 +42,8 @@ def work_directory(tmp: Path, containers: Path | None = None) -> Iterator[Path]:
     """A new private directory in ``tmp``, gone at the end unless something still needs it."""
     tmp.mkdir(parents=True, exist_ok=True)
     with locked(tmp / GUARD, fcntl.LOCK_EX):
-        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp))
+        path = tmp / f"{PREFIX}{os.urandom(6).hex()}"
+        path.mkdir(0o700)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(fd, fcntl.LOCK_EX)
     try:

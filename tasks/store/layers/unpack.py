@@ -22,7 +22,6 @@ from ...errors import DoitOciError, LayerError, UnsafeEntry
 from ...oci import entry
 from ...oci.whiteout import AUFS_PREFIX, OPAQUE, PREFIX, is_whiteout, parse_whiteout
 from . import index
-from .ahead import read_ahead
 from .pool import Metadata, Pool, Unrepresented
 from .source import LayerSource, UnpackLimits, over
 from .stream import LayerStream
@@ -236,7 +235,11 @@ def unpack_layer(
                 Pool(pool, str(pool_path), metadata), writer, limits, subject=stream.subject
             )
             pieces = stream.pieces()
-            with closing(read_ahead(pieces) if ahead else pieces) as found:
+            if ahead:
+                from .ahead import read_ahead
+
+                pieces = read_ahead(pieces)
+            with closing(pieces) as found:
                 _take_members(found, layer, limits, subject=stream.subject)
     finally:
         os.close(pool)
