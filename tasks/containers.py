@@ -108,7 +108,7 @@ def exec_in(
     """Run a command in a running container; returns its status. ``tty`` None: where we have one."""
     from .store.runtime.enter import start_in_namespaces
     from .store.runtime.supervise import Supervisor
-    from .store.runtime.terminal import Terminal
+    from .store.runtime.terminal import Terminal, copy_size
 
     found = find_container(run_dir, name, running=True)
     has_terminal = os.isatty(0) and os.isatty(1) if tty is None else tty
@@ -132,6 +132,8 @@ def exec_in(
             )
             if not has_terminal:
                 return supervisor.wait(child, child, passes_through=not own_group, tick=None)
+            if found.record["runtime"][1] == "crun":
+                supervisor.on_resize = copy_size
             with Terminal():
                 return supervisor.wait(child, child, passes_through=True, tick=None)
     finally:

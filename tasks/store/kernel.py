@@ -23,6 +23,7 @@ MS_REC = 0x4000
 MS_SLAVE = 0x80000
 
 PR_SET_PDEATHSIG = 1
+SYS_PIDFD_GETFD = 438  # one number on every architecture that Linux got since 5.6
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -61,3 +62,14 @@ def join_namespace(descriptor: int, kind: int) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send a signal when the thread that started this process ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl", "")
+
+
+def copy_descriptor(process: int, descriptor: int) -> int:
+    """pidfd_getfd(2): another process's open file, as a descriptor of our own."""
+    handle = os.pidfd_open(process)
+    try:
+        copied = int(_libc.syscall(SYS_PIDFD_GETFD, handle, descriptor, 0))
+    finally:
+        os.close(handle)
+    _check(min(copied, 0), "pidfd_getfd", "")
+    return copied

@@ -119,8 +119,10 @@ class Session:
     ) -> int:
         if not self.has_terminal:
             return self._launch_and_wait(box, supervisor, None, started, tick)
-        from .terminal import Terminal
+        from .terminal import Terminal, copy_size
 
+        if self.settings.runtime.kind == "crun":
+            supervisor.on_resize = copy_size
         with Terminal() as terminal:
             return self._launch_and_wait(box, supervisor, terminal, started, tick)
 

@@ -30,6 +30,7 @@ class Supervisor:
         self.timeout = timeout
         self.timed_out = False
         self.interrupts = 0
+        self.on_resize: Callable[[int], None] | None = None
         self.in_main_thread = is_main_thread()
         self.mask: set[int] = set()
 
@@ -107,6 +108,8 @@ class Supervisor:
             information = received
         if information.si_signo == signal.SIGCHLD:
             return
+        if information.si_signo == signal.SIGWINCH and self.on_resize is not None:
+            self.on_resize(target)
         arrived = passes_through and information.si_code > 0  # the terminal sent it to the group
         self._pass_on(target, information.si_signo, arrived=arrived)
 

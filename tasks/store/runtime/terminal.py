@@ -60,6 +60,33 @@ class Terminal:
             self._feed.start()
 
 
+def copy_size(runtime: int) -> None:
+    """Give the container's terminal the size of ours, which crun does only when it starts.
+
+    The terminal's other end is found among the runtime's open files.
+    """
+    import fcntl
+    import termios
+
+    from .. import kernel
+
+    try:
+        size = fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
+        for process in (runtime, *_children(runtime)):
+            for name in os.listdir(f"/proc/{process}/fd"):
+                if os.readlink(f"/proc/{process}/fd/{name}").endswith("/ptmx"):
+                    terminal = kernel.copy_descriptor(process, int(name))
+                    fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+                    os.close(terminal)
+    except OSError:
+        return  # it ends just now, or this kernel does not share files
+
+
+def _children(process: int) -> list[int]:
+    with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as stream:
+        return [int(word) for word in stream.read().split()]
+
+
 def _pump(source: int) -> None:
     while True:
         try:
