@@ -244,3 +244,12 @@ def test_a_run_folder_that_cannot_be_written_is_said_in_words(users, place) -> N
     assert done.returncode == 1
     assert done.stderr.startswith(b"StoreError: ")
     assert b"belongs to someone else" in done.stderr
+
+
+def test_a_caller_that_ignores_its_children(box: Bundle, runtime: str) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    with box.start("sh", "-c", "exit 4", runtime=runtime, files={"preexec_fn": ignore}) as process:
+        process.communicate(timeout=20)
+        assert process.returncode == 4

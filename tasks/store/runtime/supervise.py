@@ -37,6 +37,10 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         """Hold signals back, from before the child exists until it is gone."""
         if self.in_main_thread:
+            if (
+                signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+            ):  # inherited: no child is waited for
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD}))
         else:
             self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
