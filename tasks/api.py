@@ -108,7 +108,10 @@ class Project:
     def build(self, bundle: str) -> Bundle:
         """Do what a bundle lacks, and return it. Raises: DoitOciError."""
         name = self._plan.bundle(bundle).name
-        facts = self._steps.build(name)
+        try:
+            facts = self._steps.build(name)
+        finally:
+            self._steps.locking.flush()
         path = self._plan.workspace.bundle(name)
         return Bundle(name=name, path=path, digest=str(facts["digest"]))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pwd
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,7 +51,8 @@ class OrdinaryUser:
 @contextmanager
 def ordinary_user(*, subordinate: bool) -> Iterator[OrdinaryUser]:
     """Make a user, with or without subordinate ids; remove it after."""
-    name = f"oci{os.getpid() % 100000}{'s' if subordinate else 'p'}"
+    # Another module's user of this process may still be there.
+    name = f"oci{secrets.token_hex(4)}{'s' if subordinate else 'p'}"
     words = ["useradd", "--create-home", name]
     if not subordinate:
         words[1:1] = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
