@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from tasks.store.runtime.stale import remove_stale
 from tests.support.bundles import Bundle, Process, wait_for
 
 
@@ -72,6 +73,7 @@ def screen(anyone: Bundle, runtime: str):
     yield open_screen
     for each in opened:
         each.close()
+    remove_stale(str(anyone.run_dir))
 
 
 def test_the_container_has_our_size_and_follows_it(screen) -> None:

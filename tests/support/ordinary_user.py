@@ -60,4 +60,4 @@ def ordinary_user(*, subordinate: bool) -> Iterator[OrdinaryUser]:
     try:
         yield OrdinaryUser(name, subordinate=subordinate)
     finally:
-        subprocess.run(["userdel", "--remove", name], check=True, capture_output=True)
+        subprocess.run(["userdel", "--force", "--remove", name], check=True, capture_output=True)
