@@ -11,6 +11,7 @@ from ...errors import ContentError, RegistryError
 from ...oci.descriptor import Descriptor
 from ...oci.digest import Digest
 from ...oci.manifest import CONFIG_LIMIT, parse_document
+from ...oci.media_type import INDEXES, MANIFESTS
 from ...oci.reference import ImageReference
 from ...oci.registry_settings import Registry
 from ...progress import Progress
@@ -73,8 +74,20 @@ class RegistrySource:
         return self._first(lambda client: client.tags())
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore, jobs: int) -> int:
-        """Raises the first failure, after the other transfers have stopped."""
-        waiting = sorted(descriptors, key=lambda found: found.size)
+        """Raises the first failure, after the other transfers have stopped.
+
+        Manifests and indexes, which a lock from elsewhere names before the store has them, are no
+        blobs to a registry: they have an address of their own.
+        """
+        documents = [each for each in descriptors if each.media_type in MANIFESTS | INDEXES]
+        for each in documents:
+            store.put_blob(self.document(each.digest).raw, each.digest)
+        documented = sum(each.size for each in documents)
+        waiting = sorted(
+            (each for each in descriptors if each not in documents), key=lambda found: found.size
+        )
+        if not waiting:
+            return documented
         crew = [
             Worker(self._clients, waiting, store, self._progress)
             for _ in range(max(1, min(jobs, len(waiting))))
@@ -93,7 +106,7 @@ class RegistrySource:
         for worker in crew:
             if worker.failure is not None:
                 raise worker.failure
-        return sum(worker.moved for worker in crew)
+        return documented + sum(worker.moved for worker in crew)
 
     def _wanted(self) -> str:
         return str(self._reference.digest or self._reference.tag)
