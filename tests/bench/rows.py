@@ -15,9 +15,10 @@ from .images import Lab
 from .turns import Command
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-OURS = str(BIN / "doit-oci")
-DOIT = str(BIN / "doit")
+VENV = Path(os.environ.get("DOIT_OCI_BENCH_VENV") or Path(sys.executable).parent.parent)
+"""The environment that is measured; the one of the tests holds more than users have."""
+OURS = str(VENV / "bin" / "doit-oci")
+DOIT = str(VENV / "bin" / "doit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,9 @@ def warm(lab: Lab) -> Row:
             "podman run": Command(shell=f"{podman} run {flags} localhost/hello"),
             "doit-oci run": Command(shell=f"cd {folder} && {OURS} run:hello-world"),
             "doit run": Command(shell=f"cd {folder} && {DOIT} run:hello-world"),
-            "./doitw run": Command(shell=f"{CHECKOUT}/doitw run:hello-world"),
+            "./doitw run": Command(
+                shell=f"{CHECKOUT}/doitw run:hello-world", env={"DOIT_OCI_VENV": str(VENV)}
+            ),
             "runc run": Command(shell=f"runc run --bundle {bundle} bench-$$"),
             "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
         },
