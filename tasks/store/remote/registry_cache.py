@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ...progress import Progress
     from ..blob_store import BlobStore
 
+BLOB = "application/octet-stream"
 JOBS = 4
 PATIENCE = Limits(attempts=3, backoff_cap=2.0, retry_after_cap=10.0)
 """A cache that does not answer soon costs more than it brings."""
@@ -57,8 +58,10 @@ class RegistryCache:
                 return None
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
+        # In a cache the image's manifest is a blob like any other.
+        blobs = [replace(each, media_type=BLOB) for each in descriptors]
         with self._source("blobs") as source:
-            return source.fetch(descriptors, store=store, jobs=JOBS)
+            return source.fetch(blobs, store=store, jobs=JOBS)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         return has_blob(self._client(), descriptor)
