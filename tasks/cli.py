@@ -12,7 +12,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 FLAGS = {
     "--locked": "locked",
@@ -23,6 +23,8 @@ FLAGS = {
     "--detach": "detach",
 }
 INTERRUPTED = 130
+BRIDGE = f"{__package__}.doit_bridge"
+"""Loaded wherever there was more to do than a warm start."""
 STOCK_DOORS = ("doit", "__main__.py")
 STATE_VARIABLE = "DOIT_OCI_DIR"
 
@@ -44,10 +46,29 @@ def door() -> Any:
     """The loader that ``[tool.doit]`` names: stock doit asks for it with nothing in hand, and our
     own door takes the command line up anew, unless doit is called from a program."""
     if os.path.basename(sys.argv[0]) in STOCK_DOORS:
-        raise SystemExit(main(sys.argv[1:]))
+        leave(main(sys.argv[1:]))
     from .doit_bridge import Loader
 
     return Loader()
+
+
+def console() -> None:
+    """The program ``doit-oci``."""
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; after a warm start at once, because taking down the interpreter costs as
+    much as what was ours of the start, and nothing of ours is open."""
+    if BRIDGE not in sys.modules:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except OSError:
+                status = status or 1
+        os._exit(status)
+    raise SystemExit(status)
 
 
 def _main(words: list[str]) -> int:
