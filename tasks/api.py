@@ -17,7 +17,6 @@ and processes may build in one state directory at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from .progress import Progress, Silent
 from .project.plan import Options, Plan
 from .run import run_bundle
 from .steps import Steps
+from .value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "DoitOciError", "PlannedStep", "Project", "open_project"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedStep:
+class PlannedStep(Value):
     """One step of a bundle. ``key`` is None where an input is not known yet."""
 
     step: str
@@ -45,8 +44,7 @@ class PlannedStep:
     is_current: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
+class Bundle(Value):
     """A finished bundle: ``path`` holds config.json and rootfs; ``digest`` is the same anywhere."""
 
     name: str
@@ -143,4 +141,5 @@ def open_project(
     """
     options = Options(state=str(state), locked=locked, offline=offline)
     plan = open_plan(options, Path(folder))
-    return Project(replace(plan, progress=progress or Silent()))
+    plan.progress = progress or Silent()
+    return Project(plan)

@@ -6,10 +6,10 @@ Any older state directory is a good start: what the lock does not name any more 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .oci.digest import digest_bytes
+from .value import Value
 
 if TYPE_CHECKING:
     from .oci.platform import Platform
@@ -18,8 +18,7 @@ STATE_FORMAT = 1
 """Bumped when an older state directory is of no use at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheKey:
+class CacheKey(Value):
     """``restore`` are prefixes, the best first."""
 
     key: str

@@ -14,12 +14,12 @@ from __future__ import annotations
 import hashlib
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import DeclarationError, DoitOciError
 from .oci.canonical_json import canonical
+from .value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,16 +32,14 @@ LOST = ("CommClosedError", "CancelledError", "FutureCancelledError", "TimeoutErr
         "FuturesCancelledError", "ClosedClientError")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Value):
     """One bundle for one platform."""
 
     bundle: str
     platform: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(Value):
     """``seconds`` is the worker's time for all of it, the start of a process included."""
 
     bundle: str

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from .oci.digest import Digest
 from .store.disk_use import Freed, last_use, remove, size_on_disk
 from .store.guard import guard, guard_if_free
 from .store.layers import staging
+from .value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,8 +35,7 @@ UNFINISHED_AGE = DAY
 """Seconds: how long a half-fetched blob or a half-unpacked layer is kept for its continuation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reachable:
+class Reachable(Value):
     """What the locks that use a state directory name.
 
     ``blobs`` are manifests, indexes, configurations and layers; ``diff_ids`` are those of layers.
@@ -48,8 +47,7 @@ class Reachable:
     diff_ids: frozenset[Digest] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(Value):
     """One object that went: ``path`` beneath the state directory, ``freed`` bytes on the disk."""
 
     path: str
@@ -58,8 +56,7 @@ class Removal:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Value):
     """Something that no lock reaches: the paths that go together, the first named in reports."""
 
     kind: str

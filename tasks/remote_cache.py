@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from .oci.digest import parse_digest
 from .store.archive_stream import compressed
 from .store.blob_store import BlobStore
 from .store.bundle_digest import bundle_digest, file_digest
+from .value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +38,7 @@ ENTRIES_LIMIT = 4 << 30
 """Bytes of recorded entries, unpacked: some ten million files."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class Moved(Value):
     """``blobs`` and ``bytes`` are what went over the wire."""
 
     bundle_digest: str
@@ -99,7 +98,7 @@ def push(
     if private_key is not None:
         from .store.remote.signature import sign
 
-        record = replace(record, signature=sign(record.signed(), private_key=private_key))
+        record = record.replacing(signature=sign(record.signed(), private_key=private_key))
     cache.save(key, record.to_bytes())
     return Moved(
         bundle_digest=str(record.bundle_digest), blobs=sum(map(bool, sent)), bytes=sum(sent)

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from .store.bundle_digest import bundle_digest
 from .store.elsewhere import Surroundings, as_another_user, run_elsewhere
 from .store.final_name import remove_tree
 from .store.recorded_entries import load_entries, show
+from .value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,7 @@ FIELDS = ("type", "mode", "uid", "gid", "mtime", "size", "sha256", "target", "xa
           "hard_link")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class Built(Value):
     """What one build recorded."""
 
     entries: Path

@@ -8,10 +8,10 @@ Spec: image-spec 1.1 manifest.md, "Guidelines for Artifact Usage".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ContentError, UnsupportedMediaType
+from ..value import Value
 from .canonical_json import canonical
 from .descriptor import Descriptor
 from .digest import Digest, digest_bytes, parse_digest
@@ -29,8 +29,7 @@ EMPTY = b"{}"
 EMPTY_DESCRIPTOR = Descriptor(media_type=OCI_EMPTY, digest=digest_bytes(EMPTY), size=len(EMPTY))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheRecord:
+class CacheRecord(Value):
     """``blobs`` are the image's, in the lock's order; ``signature`` is over :meth:`signed`."""
 
     key: str

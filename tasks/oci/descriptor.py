@@ -6,26 +6,25 @@ Spec: image-spec 1.1 descriptor.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import ContentError
+from ..value import Value
 from .digest import Digest, parse_digest
 from .platform import Platform
 
 NO_ANNOTATIONS: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(Value):
     """``size`` is in bytes of the blob as it is stored (compressed, for a layer)."""
 
     media_type: str
     digest: Digest
     size: int
     platform: Platform | None = None
-    annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS, hash=False)
+    annotations: Mapping[str, str] = NO_ANNOTATIONS
     urls: tuple[str, ...] = ()
     artifact_type: str = ""
 

@@ -5,10 +5,10 @@ Spec: image-spec 1.1 descriptor.md, "Digests" and "Registered algorithms".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
 from ..errors import InvalidDigest
+from ..value import Value
 
 if TYPE_CHECKING:
     import hashlib
@@ -17,8 +17,7 @@ HEX_LENGTH = {"sha256": 64, "sha512": 128}
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class Digest:
+class Digest(Value, kw_only=False):
     """A digest that is known to be well formed, so that it may stand in a path or a URL."""
 
     algorithm: str

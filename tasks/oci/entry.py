@@ -7,8 +7,9 @@ work from: they are the same for root and ordinary users, any umask, locale and 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from ..value import Value
 
 FILE, DIRECTORY, SYMLINK, CHARACTER, BLOCK, FIFO = "file", "dir", "symlink", "char", "block", "fifo"
 
@@ -23,8 +24,7 @@ def raw(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Value):
     """``path`` is relative to the rootfs, without a leading or trailing slash; the root is ``b""``.
 
     ``mode`` is the twelve permission bits; ``mtime`` is in nanoseconds since the epoch; ``sha256``

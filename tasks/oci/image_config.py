@@ -6,18 +6,17 @@ Spec: image-spec 1.1 config.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import ContentError
+from ..value import Value
 from .digest import ChainID, DiffID, Digest, digest_bytes, parse_digest
 from .manifest import load_object
 from .platform import Platform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageConfig:
+class ImageConfig(Value):
     """``document`` is the whole parsed configuration; ``diff_ids`` has the base layer first."""
 
     raw: bytes

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import ContentError
+from ..value import Value
 from .descriptor import Descriptor
 from .digest import DiffID, Digest, parse_digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedLayer:
+class LockedLayer(Value):
     """A layer as it is stored, and the digest of its uncompressed tar stream."""
 
     descriptor: Descriptor
@@ -31,8 +30,7 @@ class LockedLayer:
         return self.descriptor.to_json() | {"diff_id": str(self.diff_id)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedPlatform:
+class LockedPlatform(Value):
     """One platform's image: layers are in the order of the manifest, the base layer first."""
 
     manifest: Descriptor
@@ -66,8 +64,7 @@ class LockedPlatform:
         return tuple({descriptor.digest: descriptor for descriptor in every}.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedImage:
+class LockedImage(Value):
     """``index`` is None where the reference names a single manifest.
 
     ``platforms`` is keyed by the platform that was asked for, ``os/architecture[/variant]``.

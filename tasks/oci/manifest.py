@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import ContentError, UnsupportedMediaType
+from ..value import Value
 from .descriptor import NO_ANNOTATIONS, Descriptor
 from .digest import Digest, digest_bytes
 from .media_type import (
@@ -32,15 +32,14 @@ CONFIG_LIMIT = 8 << 20
 """Bytes of an image configuration."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Value):
     """One image: its configuration and its layers, the base layer first."""
 
     raw: bytes
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS, hash=False)
+    annotations: Mapping[str, str] = NO_ANNOTATIONS
     artifact_type: str = ""
 
     @property
@@ -57,14 +56,13 @@ class Manifest:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Value):
     """Many manifests (or further indexes), most of them with a platform."""
 
     raw: bytes
     media_type: str
     manifests: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS, hash=False)
+    annotations: Mapping[str, str] = NO_ANNOTATIONS
 
     @property
     def digest(self) -> Digest:

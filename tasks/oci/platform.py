@@ -5,9 +5,8 @@ Spec: image-spec 1.1 image-index.md, "platform".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..errors import DeclarationError
+from ..value import Value
 
 ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -31,8 +30,7 @@ ARCHITECTURES = {
 ARM_FALLBACK = ("v8", "v7", "v6", "v5")
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(Value, kw_only=False):
     """``os/architecture[/variant]``; ``variant`` is empty where it does not matter."""
 
     os: str

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidDigest, InvalidReference
+from ..value import Value
 from .digest import Digest, parse_digest
 
 DOCKER_HUB = "docker.io"
@@ -31,8 +31,7 @@ BARE_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 BUILTIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageReference:
+class ImageReference(Value):
     """``transport`` is docker, oci, oci-archive, docker-archive, dir or builtin.
 
     docker: ``registry``, ``repository``, and ``tag`` or ``digest`` or both (the digest decides).
@@ -46,7 +45,7 @@ class ImageReference:
     tag: str = ""
     digest: Digest | None = None
     location: str = ""
-    path: Path = field(default=Path(), compare=False)
+    path: Path = Path()
 
     def __str__(self) -> str:
         if self.transport == "docker":

@@ -7,15 +7,14 @@ credential keys are this project's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import DeclarationError
+from ..value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
+class Mirror(Value):
     """A place to try before the registry itself; ``location`` is ``host[:port][/path]``.
 
     ``pull_from`` is ``all``, ``digest-only`` or ``tag-only``.
@@ -26,8 +25,7 @@ class Mirror:
     pull_from: str = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
+class Registry(Value):
     """One ``[[registry]]`` table.
 
     ``prefix`` is ``host[:port][/path]`` or ``*.host``; ``location`` replaces it in requests and

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UnknownTarget
 from ..oci.platform import Platform, parse_platform
 from ..progress import Progress, Silent
+from ..value import Value
 
 if TYPE_CHECKING:
     from ..oci.descriptor import Descriptor
@@ -37,8 +37,7 @@ class TaskDict(TypedDict, total=False):
     meta: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Value):
     """What the command line adds to the declaration; ``args`` is what stands after ``--``,
     ``words`` what stands before it and is none of our options."""
 
@@ -71,17 +70,23 @@ class Unsaved:
         return now >= self._due
 
 
-@dataclass(kw_only=True)
 class Plan:
     """The declaration, the lock and where things lie; ``lock`` grows while images are resolved."""
 
-    workspace: Workspace
-    images: ImageSet
-    lock: Lock
-    host: Platform
-    options: Options = field(default_factory=Options)
-    progress: Progress = field(default_factory=Silent)
-    unsaved: Unsaved = field(default_factory=Unsaved)
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        images: ImageSet,
+        lock: Lock,
+        host: Platform,
+        options: Options | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.workspace, self.images, self.lock, self.host = workspace, images, lock, host
+        self.options = options or Options()
+        self.progress: Progress = progress or Silent()
+        self.unsaved = Unsaved()
 
     def bundle(self, name: str) -> BundleDeclaration:
         """Raises: UnknownTarget."""

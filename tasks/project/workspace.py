@@ -5,18 +5,17 @@ Names of images and bundles are checked by the schema to be single path componen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..oci.digest import Digest
+from ..value import Value
 
 STATE_DIRECTORY = "build"
 DECLARATION = "images.toml"
 LOCK = "images.lock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workspace:
+class Workspace(Value):
     """``project`` holds images.toml and images.lock; ``state`` is ``build/`` or ``--dir``."""
 
     project: Path

@@ -8,10 +8,10 @@ that a hostile archive says about paths, links or owners is ever acted upon.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ContentError, LimitExceeded
+from ..value import Value
 from .archive_stream import CHUNK, ArchiveReader
 from .bundle_archive import (
     CARD,
@@ -39,8 +39,7 @@ FOREIGN = "not a bundle that was written by export, or one that was packed again
 FOREIGN_HINT = "unpack it with tar and import the directory; its files are verified all the same"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class Card(Value):
     """What the first member claims: nothing that is believed without a look."""
 
     bundle: str

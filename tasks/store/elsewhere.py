@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import DoitOciError
+from ..value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,7 @@ PLAIN_LOCALE = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Value):
     """``user`` is None for whoever asks; ``prefix`` are the words that make us another user."""
 
     umask: int
@@ -45,8 +44,8 @@ def as_another_user(surroundings: Surroundings) -> Surroundings | None:
     if os.geteuid() != 0:
         return None
     for found in (
-        replace(surroundings, user=OTHER_USER),
-        replace(surroundings, prefix=NAMESPACE),
+        surroundings.replacing(user=OTHER_USER),
+        surroundings.replacing(prefix=NAMESPACE),
     ):
         probe = [*found.prefix, sys.executable, "-c", "import sys; open(sys.argv[1]).close()"]
         who = found.user

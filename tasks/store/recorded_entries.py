@@ -6,7 +6,6 @@ following a link: every parent is a directory entry that came before, no name is
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ContentError, StoreError, UnsafeEntry
@@ -47,7 +46,7 @@ def load_tree(path: Path) -> list[Entry]:
         link = first.setdefault(group, entry.path)
         link = b"" if link == entry.path else link
         if link != entry.hard_link:
-            found[index] = replace(entry, hard_link=link)
+            found[index] = entry.replacing(hard_link=link)
     return found
 
 

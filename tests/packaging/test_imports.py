@@ -1,6 +1,6 @@
 """What may import what (docs: the layers), read from every import statement in tasks/.
 
-    errors, progress ← oci ← project ← steps ← wiring ← doors
+    errors, progress, value ← oci ← project ← steps ← wiring ← doors
                        oci ← store   ← steps
 
 project and store do not know each other, steps do not know each other, only doors know doit.
@@ -21,7 +21,7 @@ import pytest
 from ..support.command import CHECKOUT
 
 TASKS = CHECKOUT / "tasks"
-GROUND = {"", "errors", "figures", "progress"}
+GROUND = {"", "errors", "figures", "progress", "value"}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door", "view": "door"}
 STEPS = {
     *(

@@ -336,16 +336,15 @@ def test_failure_of_one_blob_stops_the_others_and_keeps_what_they_have(
 def test_blob_of_no_bytes_needs_no_request(fake_registry: FakeRegistry, puller: Puller) -> None:
     image, name, _ = big(fake_registry)
     locked = puller.resolve(name)
-    empty = replace(
-        locked.platforms["linux/amd64"].config,
+    empty = locked.platforms["linux/amd64"].config.replacing(
         digest=type(locked_layer(locked))(
             "sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         ),
         size=0,
     )
     fake_registry.asked.clear()
-    found = replace(locked.platforms["linux/amd64"], config=empty, layers=())
-    puller.fetch(name, replace(locked, platforms={"linux/amd64": found}))
+    found = locked.platforms["linux/amd64"].replacing(config=empty, layers=())
+    puller.fetch(name, locked.replacing(platforms={"linux/amd64": found}))
     assert not fake_registry.paths("blobs")
     assert puller.store.has_blob(empty)
     assert image.digest in puller.stored()

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -320,7 +319,7 @@ def test_import_refuses_another_digest_than_the_expected_one(
 def entry(path: bytes, kind: str = FILE, **more: object) -> Entry:
     sha = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" if kind == FILE else ""
     plain = Entry(path=path, type=kind, mode=0o755, uid=0, gid=0, mtime=0, sha256=sha)
-    return replace(plain, **more)  # type: ignore[arg-type]
+    return plain.replacing(**more)
 
 
 HOSTILE = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,7 +87,7 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
 def test_first_difference_names_path_and_field(name: str, tmp_path: Path) -> None:
     changes, expected = DIFFERENCES[name]
     sides = []
-    for side, entry in (("x", ONE), ("y", replace(ONE, **changes))):
+    for side, entry in (("x", ONE), ("y", ONE.replacing(**changes))):
         write_entries(tmp_path / side, [entry])
         (tmp_path / f"{side}.json").write_text("{}")
         sides.append(Built(entries=tmp_path / side, config_json=tmp_path / f"{side}.json"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ class RegistryCache:
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
         # In a cache the image's manifest is a blob like any other.
-        blobs = [replace(each, media_type=BLOB) for each in descriptors]
+        blobs = [each.replacing(media_type=BLOB) for each in descriptors]
         with self._source("blobs") as source:
             return source.fetch(blobs, store=store, jobs=JOBS)
 
@@ -92,7 +91,7 @@ class RegistryCache:
 
     def _source(self, name: str) -> RegistrySource:
         return RegistrySource(
-            replace(self._place, tag=name),
+            self._place.replacing(tag=name),
             registries=self._registries,
             progress=self._progress,
             environ=self._environ,
