@@ -174,8 +174,10 @@ def all_is_built(found: dict[str, Any]) -> int | None:
     if not found.keys() <= {"state", "offline", "quiet", "locked"}:
         return None
     from .warm import ALL
+    from .warm_all import is_unchanged
 
-    return None if ready_record(ALL, found) is None else 0
+    state = found["state"] or "build"
+    return 0 if is_unchanged(f"{state}/ready/{ALL}.json", state) else None
 
 
 class Notes:

@@ -16,9 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = 1
+VERSION = 2
 ALL = ".bundles"
-"""The record of all bundles together; no bundle can have that name."""
+"""The name of the record of all bundles together (see warm_all.py); no bundle can have it."""
 TOO_YOUNG = 50_000_000
 """Nanoseconds: a file that changed this shortly before its signature was taken could change again
 within the clock's tick and keep the signature."""
