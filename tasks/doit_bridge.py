@@ -42,7 +42,8 @@ WRONG_WORDS = 3
 class Act:
     """A doit action that turns our exceptions into doit's failures, so that no traceback shows.
 
-    Progress is told of it under ``title``, in the thread that does the work.
+    Progress is told of it under ``title``, in the thread that does the work; a text that ``work``
+    returns is its outcome.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class Act:
         item = self.progress.start("step", self.title, why=self._reason())
         outcome = "failed"
         try:
-            self.work()
-            outcome = "done"
+            said = self.work()
+            outcome = said if isinstance(said, str) else "done"
         except DoitOciError as error:
             return Failed(error)
         except SystemExit:

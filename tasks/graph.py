@@ -171,7 +171,7 @@ def _task(steps: Steps, step: Step, *, doc: str, deps: list[str]) -> TaskDict:
         "basename": step.step,
         "name": step.name,
         "doc": doc,
-        "actions": [Act(step.perform, steps.plan.progress, step.title, step.why)],
+        "actions": [Act(step.outcome, steps.plan.progress, step.title, step.why)],
         "uptodate": [UpToDate(step.is_current)],
         "task_dep": deps,
         "verbosity": 2,

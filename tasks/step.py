@@ -21,9 +21,10 @@ Facts = Mapping[str, Any]
 
 class Step:
     """``parts`` gives the five parts of the key; ``stands`` looks whether the output named by the
-    stamp's facts is still there; ``work`` makes it and returns facts for the stamp."""
+    stamp's facts is still there; ``work`` makes it and returns facts for the stamp. ``recover``
+    does what little a stamp's output may lack, and says whether that was enough."""
 
-    __slots__ = ("guarded", "name", "parts", "stamp", "stands", "step", "work")
+    __slots__ = ("guarded", "name", "parts", "recover", "stamp", "stands", "step", "work")
 
     def __init__(
         self,
@@ -35,10 +36,11 @@ class Step:
         parts: Callable[[], Mapping[str, Any]],
         stands: Callable[[Facts], bool],
         work: Callable[[], Facts],
+        recover: Callable[[Facts], bool] | None = None,
     ) -> None:
         self.step, self.name = step, name
         self.stamp, self.guarded = stamp, guarded
-        self.parts, self.stands, self.work = parts, stands, work
+        self.parts, self.stands, self.work, self.recover = parts, stands, work, recover
 
     def key(self) -> str:
         return step_key(self.parts())
@@ -68,16 +70,28 @@ class Step:
 
     def perform(self) -> Facts:
         """Do the work unless it stands, and return the stamp's facts."""
+        return self._perform()[0]
+
+    def outcome(self) -> str:
+        """As :meth:`perform`, but return how it ended in the words of Progress: ``reused`` where
+        another process did the work while this one waited for it."""
+        return "done" if self._perform()[1] else "reused"
+
+    def _perform(self) -> tuple[Facts, bool]:
+        """The stamp's facts, and whether this process did the work."""
         with guard(self.guarded):
             found = self.recorded()
             parts = self.parts()
             key = step_key(parts)
-            if found is not None and found.get("key") == key and self.stands(found["facts"]):
-                return dict(found["facts"])
+            if found is not None and found.get("key") == key and self._holds(found["facts"]):
+                return dict(found["facts"]), False
             self.stamp.unlink(missing_ok=True)
             facts = self.work()
             self.write_stamp(key, parts, facts)
-            return facts
+            return facts, True
+
+    def _holds(self, facts: Facts) -> bool:
+        return self.stands(facts) or (self.recover is not None and self.recover(facts))
 
     def write_stamp(self, key: str, parts: Mapping[str, Any], facts: Facts) -> None:
         value = {"key": key, "parts": parts, "facts": facts}

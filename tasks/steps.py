@@ -82,6 +82,8 @@ class Steps:
         parts: Callable[[], Mapping[str, Any]],
         stands: Callable[[Facts], bool],
         work: Callable[[], Facts],
+        *,
+        recover: Callable[[Facts], bool] | None = None,
     ) -> Step:
         return Step(
             step=step,
@@ -91,6 +93,7 @@ class Steps:
             parts=parts,
             stands=stands,
             work=work,
+            recover=recover,
         )
 
     def layout(self, image: str) -> Step:
@@ -221,6 +224,14 @@ class Steps:
                 and entries.is_file()
             )
 
+        def recover(facts: Facts) -> bool:
+            """Where another process finished the bundle since our lock was read, or a kill lost
+            its line in the lock, the digest is known all the same."""
+            key, locked = self.bundle(name).key(), self.plan.lock.bundle(name, platform)
+            if locked is None or locked[0] != key:
+                self.locking.lock_bundle(name, platform, key, facts["digest"])
+            return stands(facts)
+
         def work() -> Facts:
             digest = bundle_step.bundle_digest(entries=entries, config_json=config)
             step = self.bundle(name)
@@ -229,7 +240,7 @@ class Steps:
             self.caching.try_push(name)
             return {"digest": digest}
 
-        return self._step("bundle", name, parts, stands, work)
+        return self._step("bundle", name, parts, stands, work, recover=recover)
 
     def _write_provenance(self, name: str, digest: str) -> None:
         from .provenance import write_provenance

@@ -102,3 +102,10 @@ def test_many_at_once_do_it_once(work: Work) -> None:
 
 def test_the_key_is_golden() -> None:
     assert step_key(PARTS) == "01b33c8e12721c20cf0f34cd45217c5fabad1655ee200a637096a90c58032a85"
+
+
+def test_what_another_process_did_meanwhile_is_told_as_reused(work: Work) -> None:
+    waiting = work.step()
+    assert work.step().outcome() == "done"
+    assert waiting.outcome() == "reused"
+    assert work.times == 1

@@ -1,0 +1,111 @@
+"""Several processes on any mix of targets: each step is done once, and nothing is lost."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.layers import item, tar
+from tests.support.layout import write_layout
+
+IMAGES, BUNDLES = "abc", {"x": "a", "y": "a", "z": "b"}
+MIXES = [
+    ["bundle"],
+    ["bundle:x", "bundle:z"],
+    ["layout:c", "rootfs:y"],
+    ["config:z", "bundle:c"],
+    ["bundle:y", "layout:a"],
+    ["rootfs:x", "config:x"],
+    ["rootfs:a", "rootfs:b", "rootfs:c"],
+    ["-n", "3"],
+]
+"""What the processes ask for, by their number."""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Three images, which share their lowest layer, and three bundles of their own."""
+    shared = tar([item(f"shared/{number}", "s" * number) for number in range(100)])
+    text = ""
+    for name in IMAGES:
+        own = tar([item(f"own/{name}-{number}", name) for number in range(50)])
+        write_layout(tmp_path / f"layout-{name}", shared, own)
+        text += f'[images.{name}]\nimage = "oci:layout-{name}"\n'
+    for name, image in BUNDLES.items():
+        text += f'[bundles.{name}]\nimage = "{image}"\ncommand = ["{name}"]\n'
+    (tmp_path / "images.toml").write_text(text)
+    return tmp_path
+
+
+def start(place: Path, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DOOR, "--json", *words],
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+
+
+def events(process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+    said = process.communicate(timeout=100)[1].decode()
+    assert process.returncode == 0, said
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def work_of(told: list[dict[str, Any]]) -> collections.Counter[str]:
+    """How often each step was done, each blob fetched and each layer unpacked."""
+    return collections.Counter(
+        f"{each['kind']} {each['subject']}"
+        for each in told
+        if each["event"] == "finish"
+        and each["outcome"] == "done"
+        and not (each["kind"] == "step" and each["subject"].startswith("blob:"))
+    )
+
+
+@pytest.mark.parametrize("processes", [2, 4, 8])
+def test_each_step_is_done_once_by_one_of(processes: int, here: Path) -> None:
+    running = [start(here, *MIXES[number]) for number in range(processes)]
+    done = sum((work_of(events(each)) for each in running), collections.Counter[str]())
+    wanted = {f"step layout:{name}" for name in IMAGES}
+    for name in [*IMAGES, *BUNDLES]:
+        wanted |= {f"step {step}:{name}" for step in ("rootfs", "config", "bundle")}
+    steps = {each for each in done if each.startswith("step ")}
+    assert steps == wanted
+    assert {each: count for each, count in done.items() if count != 1} == {}
+    kinds = collections.Counter(each.partition(" ")[0] for each in done)
+    assert (kinds["blob"], kinds["layer"]) == (4, 4)
+    lock = json.loads((here / "images.lock").read_bytes())
+    assert sorted(lock["images"]) == sorted(IMAGES)
+    assert sorted(lock["bundles"]) == sorted([*IMAGES, *BUNDLES])
+    expect(doit_oci(here, "verify"))
+    assert work_of(events(start(here, "bundle"))) == {}
+
+
+def test_a_change_is_taken_up_once(here: Path) -> None:
+    expect(doit_oci(here, "bundle"))
+    declaration = here / "images.toml"
+    declaration.write_text(declaration.read_text().replace("command = [", 'command = ["new", '))
+    running = [start(here, "bundle") for _ in range(4)]
+    done = sum((work_of(events(each)) for each in running), collections.Counter[str]())
+    assert done == {f"step {step}:{name}": 1 for name in BUNDLES for step in ("config", "bundle")}
+
+
+def test_a_lock_that_lost_its_bundles_is_completed_without_work(here: Path) -> None:
+    expect(doit_oci(here, "bundle"))
+    whole = (here / "images.lock").read_bytes()
+    lock = json.loads(whole)
+    lock["bundles"] = {}
+    (here / "images.lock").write_text(json.dumps(lock))
+    assert work_of(events(start(here, "bundle"))) == {}
+    assert (here / "images.lock").read_bytes() == whole
