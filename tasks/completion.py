@@ -182,12 +182,45 @@ def declared(folder: str, state: str = "") -> tuple[set[str], set[str]]:
     if exact:
         return images, bundles
     base = os.path.join(folder, state) if state else f"{place}/build"
-    compiled = _json(f"{base}/images.json")
-    if compiled.get("text") == text and isinstance(compiled.get("value"), dict):
-        value = compiled["value"]
-        return set(value.get("images", ())), set(value.get("bundles", ()))
-    lock = _json(f"{place}/images.lock")
-    return images | set(lock.get("images", ())), bundles | set(lock.get("bundles", ()))
+    compiled = _compiled(f"{base}/images.json", text)
+    if compiled is not None:
+        return compiled
+    locked = _locked(f"{place}/images.lock")
+    return images | locked[0], bundles | locked[1]
+
+
+def _compiled(path: str, text: str) -> tuple[set[str], set[str]] | None:
+    """The names of the compiled declaration, if it was made from ``text``."""
+    from .errors import DeclarationError
+    from .project.named_lines import Lines
+
+    try:
+        with open(path, "rb") as file:
+            lines = Lines(file.read())
+        if lines.begins_with({"text": text}):
+            return set(lines["images names"]), set(lines["bundles names"])
+    except (OSError, KeyError, TypeError, DeclarationError):
+        pass
+    return None
+
+
+def _locked(path: str) -> tuple[set[str], set[str]]:
+    """The names of a lock. As it is written, each stands on a line four blanks from the left: ten
+    thousand entries need not be parsed for the sake of their names."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, ValueError):
+        return set(), set()
+    found: dict[str, set[str]] = {"images": set(), "bundles": set()}
+    for section, names in found.items():
+        start = text.find(f'\n  "{section}": {{')
+        inside = text[start : text.find("\n  }", start)] if start >= 0 else ""
+        names |= {part.partition('"')[0] for part in inside.split('\n    "')[1:]}
+    if any(found.values()):
+        return found["images"], found["bundles"]
+    lock = _json(path)
+    return set(lock.get("images", ())), set(lock.get("bundles", ()))
 
 
 def _json(path: str) -> dict[str, Any]:

@@ -1,21 +1,24 @@
 """images.toml as checked JSON: validated once, then read back while the text is the same.
 
 ``build/images.json`` holds the text it was made from beside the result, and what checked it, so
-that neither an edit nor a newer doit-oci can be missed; losing it costs time only.
+that neither an edit nor a newer doit-oci can be missed; losing it costs time only. Every image and
+every bundle stands on a line of its own, so that one target reads its own.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .errors import DoitOciError
+from .errors import DeclarationError, DoitOciError
 from .project.images import ImageSet, load_images
+from .project.named_lines import Lines, to_lines
 from .project.workspace import Workspace
 from .store.atomic import write_atomic
+
+SECTIONS = ("images", "bundles")
 
 
 def load_declaration(workspace: Workspace) -> ImageSet:
@@ -25,30 +28,32 @@ def load_declaration(workspace: Workspace) -> ImageSet:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return load_images(path)
-    checked_by = _checked_by()
-    found = _read(workspace.compiled)
-    if found.get("text") == text and found.get("checked_by") == checked_by:
-        try:
-            return ImageSet.from_json(found["value"], path)
-        except (KeyError, ValueError):
-            pass
+    head = {"text": text, "checked_by": _checked_by()}
+    found = _read(workspace.compiled, head, path)
+    if found is not None:
+        return found
     images = load_images(path)
-    value = {"text": text, "checked_by": checked_by, "value": images.to_json()}
+    rest = images.to_json()
+    sections = {key: rest.pop(key) for key in SECTIONS}
     try:
         workspace.compiled.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(workspace.compiled, json.dumps(value).encode())
+        write_atomic(workspace.compiled, to_lines({**head, "rest": rest}, sections))
     except (OSError, DoitOciError):
         # A state directory that cannot be written is said by the step that needs it.
         return images
     return images
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(compiled: Path, head: dict[str, Any], path: Path) -> ImageSet | None:
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        lines = Lines(compiled.read_bytes())
+        if not lines.begins_with(head):
+            return None
+        return ImageSet.from_json(
+            {**lines["rest"], **{key: lines.section(key) for key in SECTIONS}}, path
+        )
+    except (OSError, KeyError, ValueError, TypeError, DeclarationError):
+        return None
 
 
 def _checked_by() -> list[Any]:

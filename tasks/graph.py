@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from .cli import split, take_options
 from .declaration_cache import load_declaration
 from .errors import DeclarationError, UnknownTarget
+from .lock_index import open_lock
 from .oci.platform import Platform, normalise
-from .project.lock import load_lock
 from .project.plan import Options, Plan, TaskDict, blobs_of
 from .project.reason import ABSENT
 from .project.workspace import DECLARATION, STATE_DIRECTORY, Workspace
@@ -75,7 +75,7 @@ def open_plan(options: Options, start: Path | None = None) -> Plan:
     return Plan(
         workspace=workspace,
         images=load_declaration(workspace),
-        lock=load_lock(workspace.lock),
+        lock=open_lock(workspace),
         host=host_platform(),
         options=options,
         progress=events,
@@ -98,7 +98,7 @@ def select(plan: Plan, words: Sequence[str]) -> list[str] | None:
             raise _unknown_word(plan, word)
         if step == "layout":
             plan.images.image(name)
-            names += [each for each in plan.bundle_names() if plan.bundle(each).image == name]
+            names += plan.images.users(name)
         else:
             names.append(plan.bundle(name).name)
     return list(dict.fromkeys(names)) if words else None

@@ -66,6 +66,23 @@ def compile_text(text: str, path: Path) -> dict[str, Any]:
     return found
 
 
+def _note_users(
+    images: Mapping[str, dict[str, Any]], bundles: Mapping[str, Mapping[str, Any]], default: str
+) -> None:
+    """Put into each image which bundles it has and for which platforms, so that nobody has to walk
+    over ten thousand bundles for one image."""
+    for name, image in images.items():
+        implied = name not in bundles
+        image["users"] = [name] if implied else []
+        image["wanted"] = [default] if implied else []
+    for name, bundle in bundles.items():
+        image = images[bundle["image"]]
+        image["users"].append(name)
+        platform = bundle.get("platform", "")
+        if platform not in image["wanted"]:
+            image["wanted"].append(platform)
+
+
 class Compiler:
     """Collects violations while it reads; what it returns counts only if there are none."""
 
@@ -100,13 +117,16 @@ class Compiler:
         images = {name: self.sound_keys("images", name) for name in self.table("images")}
         for name, image in images.items():
             self._check_image(name, image)
+        bundles = self._bundles()
+        defaults = self._defaults()
+        _note_users(images, bundles, defaults.get("platform", ""))
         return {
             "format": FORMAT,
             "runtime": self.value.get("runtime"),
             "runtimes": self.table("runtimes"),
-            "defaults": self._defaults(),
+            "defaults": defaults,
             "images": images,
-            "bundles": self._bundles(),
+            "bundles": bundles,
             "registries": list(self.value.get("registry", ())) if self.sound("registry") else [],
             "limits": self._limits(),
             "cache": self._cache(),

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import UnknownTarget
 
-FORMAT = 1
+FORMAT = 2
 """Of the compiled JSON; a reader of another format compiles anew."""
 
 Value = TypeVar("Value")
@@ -127,6 +127,16 @@ class ImageSet:
             return self._bundle(name, None)
         raise _unknown("bundle", name, [*self.bundles, *self.images], self.path)
 
+    def wanted(self, image: str) -> list[str]:
+        """The platforms that bundles want of an image, each once; empty is the default one."""
+        found: list[str] = self._raw["images"][image]["wanted"]
+        return found
+
+    def users(self, image: str) -> list[str]:
+        """The bundles of an image, the one of its own name first where it is implied."""
+        found: list[str] = self._raw["images"][image]["users"]
+        return found
+
     def bundle_names(self) -> list[str]:
         """Every bundle that can be asked for, those that images imply included, sorted."""
         return sorted({*self._raw["bundles"], *self._raw["images"]})
@@ -156,7 +166,7 @@ class ImageSet:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON that :meth:`from_json` reads back."""
+        """Plain JSON that :meth:`from_json` reads back, from lines as well."""
         return dict(self._raw)
 
     @classmethod

@@ -20,7 +20,10 @@ VERSION = 1
 
 
 class Lock:
-    """images.lock as parsed JSON; an image becomes a value only when it is asked for."""
+    """images.lock as JSON; an image becomes a value only when it is asked for.
+
+    The mappings are not changed and not copied: they may be read from a file one by one.
+    """
 
     __slots__ = ("_bundles", "_images", "path")
 
@@ -28,8 +31,8 @@ class Lock:
         self, path: Path, images: Mapping[str, Any] = {}, bundles: Mapping[str, Any] = {}
     ) -> None:
         self.path = path
-        self._images = dict(images)
-        self._bundles = dict(bundles)
+        self._images = images
+        self._bundles = bundles
 
     def __contains__(self, image: str) -> bool:
         return image in self._images
@@ -63,11 +66,11 @@ class Lock:
 
     def with_images(self, images: Mapping[str, LockedImage]) -> Lock:
         added = {name: image.to_json() for name, image in images.items()}
-        return Lock(self.path, self._images | added, self._bundles)
+        return Lock(self.path, {**self._images, **added}, self._bundles)
 
     def with_bundle(self, name: str, platform: str, key: str, digest: str) -> Lock:
         entry = dict(self._bundles.get(name, {})) | {platform: {"key": key, "digest": digest}}
-        return Lock(self.path, self._images, self._bundles | {name: entry})
+        return Lock(self.path, self._images, {**self._bundles, name: entry})
 
     def pruned(self, images: Iterable[str], bundles: Iterable[str]) -> Lock:
         """Only what images.toml still declares."""
@@ -78,8 +81,11 @@ class Lock:
             {name: found for name, found in self._bundles.items() if name in keep_bundles},
         )
 
+    def sections(self) -> dict[str, dict[str, Any]]:
+        return {"images": dict(self._images), "bundles": dict(self._bundles)}
+
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, "images": self._images, "bundles": self._bundles}
+        return {"version": VERSION, **self.sections()}
 
     def to_bytes(self) -> bytes:
         """Sorted, indented, LF: the file as it is committed."""

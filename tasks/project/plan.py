@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import UnknownTarget
@@ -99,16 +98,9 @@ class Plan:
     def platforms(self, image: str) -> tuple[Platform, ...]:
         """Every platform that is wanted of an image: its own list and its bundles' platforms."""
         own = [parse_platform(text) for text in self.images.image(image).platforms]
-        return tuple(dict.fromkeys([*own, *self._wanted.get(image, ())]))
-
-    @cached_property
-    def _wanted(self) -> Mapping[str, list[Platform]]:
-        """The platforms of bundles by image: one walk, however many images are asked for."""
-        found: dict[str, list[Platform]] = {}
-        for name in self.bundle_names():
-            bundle = self.images.bundle(name)
-            found.setdefault(bundle.image, []).append(self.platform(bundle))
-        return found
+        wanted = self.images.wanted(image)
+        used = [parse_platform(text) if text else self.host for text in wanted]
+        return tuple(dict.fromkeys([*own, *used]))
 
     def bundle_names(self) -> tuple[str, ...]:
         """Declared bundles, then the images that are bundles of their own name."""

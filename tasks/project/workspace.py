@@ -102,3 +102,8 @@ class Workspace(Value):
     def compiled(self) -> Path:
         """images.toml as checked JSON, so that a warm start parses no TOML."""
         return self.state / "images.json"
+
+    @property
+    def lock_index(self) -> Path:
+        """A large images.lock once more, one entry a line, so that one target reads its own."""
+        return self.state / "lock.json"
