@@ -275,6 +275,8 @@ class Run(Ours, StockRun):  # type: ignore[misc]
     doc_purpose = "build targets, and run the bundles among them (the word may be left out)"
     doc_usage = "[TARGET...] [-- ARG...]"
 
+    sel_tasks: Any
+
     def _execute(self, outfile: Any, **rest: Any) -> int:
         if rest.get("reporter") == "oci":
             reporter = Reporter(sys.stderr, {})
@@ -282,14 +284,23 @@ class Run(Ours, StockRun):  # type: ignore[misc]
             rest["reporter"] = reporter
             if not rest.get("num_process") and self.sel_tasks == [ALL_CHECKS]:
                 rest["num_process"] = os.cpu_count() or 1
+            everything = self.sel_tasks in ALL_BUNDLES
+            if everything:
+                self.sel_tasks = self._one_by_one()
             status = self._run(outfile, **rest)
-            if status == 0 and self.sel_tasks in ALL_BUNDLES and not self.loader.options.shard:
+            if status == 0 and everything and not self.loader.options.shard:
                 self.loader.flush()
                 from .ready import write_all_ready
 
                 write_all_ready(self.loader.plan, self.loader.plan.bundle_names())
             return status if status == 0 or reporter.unexpected else reporter.exit_status
         return self._run(outfile, **rest)
+
+    def _one_by_one(self) -> list[str]:
+        """The bundles by name: of a group doit would do the first step of every member first, and
+        with ``-n`` nothing would be unpacked while the next image is fetched."""
+        names = [task.name for task in self.task_list if task.subtask_of == "bundle"]
+        return names or list(self.sel_tasks or ())
 
     def _run(self, outfile: Any, **rest: Any) -> int:
         return int(super()._execute(outfile, **rest) or 0)

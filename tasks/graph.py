@@ -185,9 +185,10 @@ def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     seen = set()
     for name in names:
         locked, fetch = steps.locking.locked(name), steps.fetch(name)
-        for descriptor in blobs_of(locked) if locked else ():
-            if descriptor.digest in seen:
-                continue
+        found = [each for each in blobs_of(locked) if each.digest not in seen] if locked else []
+        # One task fetches all that its image lacks: side by side there are other images'.
+        first = max(found, key=lambda each: each.size, default=None)
+        for descriptor in found:
             seen.add(descriptor.digest)
             yield {
                 "basename": "blob",
@@ -197,6 +198,7 @@ def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
                     Act(fetch, steps.plan.progress, f"blob:{descriptor.digest}", lambda: ABSENT)
                 ],
                 "uptodate": [UpToDate(steps.has_blob(descriptor))],
+                "task_dep": [f"blob:{first.digest}"] if first and descriptor != first else [],
                 "meta": {"bytes": descriptor.size},
                 "verbosity": 2,
             }

@@ -34,6 +34,8 @@ def main() -> int:
                 scratch=lab.scratch / name,
             )
             show(figures)
+            if row.says:
+                sys.stdout.write(f"{row.says(figures)}\n")
     return 0
 
 

@@ -7,6 +7,7 @@ bundles would otherwise wait for the disk a hundred thousand times before anythi
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def build(folder: Path) -> None:
     for name in plan.bundle_names():
         steps.build(name)
     steps.locking.flush()
+
+
+def make_project(folder: Path, count: int, python: str) -> None:
+    """A project of so many images, built by a process of its own."""
+    checkout = Path(__file__).resolve().parents[2]
+    subprocess.run(
+        [python, "-m", "tests.bench.many", str(folder), str(count)], cwd=checkout, check=True
+    )
 
 
 def main() -> None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .images import Lab
-from .turns import Command
+from .many import make_project
+from .several import push_several
+from .turns import Command, Figures
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VENV = Path(os.environ.get("DOIT_OCI_BENCH_VENV") or Path(sys.executable).parent.parent)
@@ -23,12 +25,13 @@ DOIT = str(VENV / "bin" / "doit")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """Commands in turns; every ratio is to ``base``."""
+    """Commands in turns; every ratio is to ``base``. ``says`` draws a conclusion from figures."""
 
     what: str
     base: str
     rounds: int
     commands: Mapping[str, Command]
+    says: Callable[[Mapping[str, Figures]], str] | None = None
 
 
 def project(lab: Lab, name: str, text: str) -> Path:
@@ -195,26 +198,68 @@ def again(lab: Lab) -> Row:
 
 
 def _scale(lab: Lab, count: int) -> Row:
-    """Many images, all built but one kind: what a start costs when nothing is to be done."""
-    text = "".join(
-        f'[images.i{number}]\nimage = "builtin:hello-world"\n' for number in range(count)
-    )
-    folder = project(lab, f"scale-{count}", text)
-    subprocess.run([OURS, "lock"], cwd=folder, check=True, capture_output=True)
-    subprocess.run([OURS, "run:i1"], cwd=folder, check=True, capture_output=True)
+    """Many images, every one of them built: what a start costs where nothing is to be done."""
+    folder = lab.scratch / f"scale-{count}"
+    make_project(folder, count, sys.executable)
+    (folder / "pyproject.toml").write_bytes((CHECKOUT / "pyproject.toml").read_bytes())
+    # The first of these leaves what the next ones start from.
+    for words in (["bundle"], ["bundle:i1"], ["bundle:i1"]):
+        subprocess.run([OURS, *words], cwd=folder, check=True, capture_output=True)
     empty = lab.scratch / f"empty-{count}"
     empty.mkdir()
     (empty / "dodo.py").write_text('def task_x():\n    return {"actions": []}\n')
+    typed = "doit-oci bundle:i1"
+    ours = {
+        "nothing to do": f"{OURS}",
+        "nothing to do, by stock doit": f"{DOIT}",
+        "one target": f"{OURS} bundle:i1",
+        "one target, by stock doit": f"{DOIT} bundle:i1",
+        "completion": f"{OURS} __complete '{typed}'",
+        "list": f"{OURS} list",
+        "lock --check": f"{OURS} lock --check",
+    }
     return Row(
-        what=f"{count} images declared and locked",
+        what=f"{count} images declared, locked and built",
         base="empty doit list",
         rounds=5,
         commands={
             "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
-            "one target": Command(shell=f"cd {folder} && {OURS} bundle:i1"),
-            "list": Command(shell=f"cd {folder} && {OURS} list"),
-            "lock --check": Command(shell=f"cd {folder} && {OURS} lock --check"),
+            **{name: Command(shell=f"cd {folder} && {words}") for name, words in ours.items()},
         },
+    )
+
+
+def several(lab: Lab) -> Row:
+    """Several images at once beside the best that cores and disk allow."""
+    count, cores = 4, os.cpu_count() or 1
+    text = push_several(lab.image("medium"), lab.scratch / "sources", lab.registry, count)
+    folder = project(lab, "several", text)
+    for words in (["lock"], ["bundle"]):
+        subprocess.run([OURS, *words], cwd=folder, check=True, capture_output=True)
+    built = folder / "built"
+    (folder / "build").rename(built)
+    together = f"-n {cores}"
+    copied = "copy of the result"
+
+    def says(found: Mapping[str, Figures]) -> str:
+        by_cores = found["one by one"].processor / cores
+        best = max(by_cores, found[copied].wall)
+        return (
+            f"best: the larger of processor time over {cores} cores, {by_cores:.2f} s, and the copy, "
+            f"{found[copied].wall:.2f} s; {together} takes {found[together].wall / best:.2f} of it"
+        )
+
+    build = f"cd {folder} && {OURS} bundle --quiet --dir {{dst}}"
+    return Row(
+        what=f"{count} images with nothing in common from a registry to bundles",
+        base="one by one",
+        rounds=5,
+        commands={
+            "one by one": Command(shell=build),
+            together: Command(shell=f"{build} {together}"),
+            copied: Command(shell=f"cp -a {built} {{dst}}"),
+        },
+        says=says,
     )
 
 
@@ -227,5 +272,7 @@ ROWS: dict[str, Callable[[Lab], Row]] = {
     "unpack-medium": lambda lab: _unpack(lab, "medium", 5),
     "unpack-large": lambda lab: _unpack(lab, "large", 3),
     "again": again,
+    "several": several,
     "scale-1000": lambda lab: _scale(lab, 1000),
+    "scale-10000": lambda lab: _scale(lab, 10000),
 }

@@ -1,0 +1,89 @@
+"""Several images at once: fetching one while another is fetched or unpacked, each from its first
+step to its last. A registry that waits for the other side proves it, whatever the time it takes."""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..support.command import doit_oci, expect
+from ..support.fake_registry import FakeRegistry, Handler, running_fake
+from ..support.images import make_image
+from ..support.layers import item, tar
+
+COUNT = 3
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with running_fake() as fake:
+        yield fake
+
+
+@pytest.fixture
+def layers(registry: FakeRegistry, tmp_path: Path) -> list[str]:
+    """The digest of each image's layer; the project is ready and locked."""
+    text = f'[[registry]]\nprefix = "{registry.host}"\ninsecure = true\n'
+    found = []
+    for number in range(COUNT):
+        image = registry.add(
+            make_image(tar([item(f"f{number}", random.Random(number).randbytes(5000))])),
+            tag=f"{number}",
+        )
+        found.append(max(image.blobs, key=lambda digest: len(image.blobs[digest])))
+        text += f'[images.i{number}]\nimage = "{registry.host}/i:{number}"\n'
+    (tmp_path / "images.toml").write_text(text)
+    expect(doit_oci(tmp_path, "lock"))
+    return found
+
+
+def test_the_blobs_of_two_images_are_fetched_at_once(
+    registry: FakeRegistry, tmp_path: Path, layers: list[str]
+) -> None:
+    """Each of the two is only answered once the other one has been asked for."""
+    both = threading.Barrier(2)
+
+    def meet(handler: Handler) -> None:
+        digest = handler.path.rsplit("/", 1)[1]
+        if digest in layers[:2]:
+            both.wait(PATIENCE)
+        handler.answer_blob(registry.blobs[digest])
+
+    registry.always("blobs", meet)
+    expect(doit_oci(tmp_path, "bundle", "-n", "2", "--dir", "elsewhere"))
+
+
+def test_an_image_is_unpacked_while_another_one_is_fetched(
+    registry: FakeRegistry, tmp_path: Path, layers: list[str]
+) -> None:
+    """The second image's layer comes only when the first and the third image are built."""
+    bundles = tmp_path / "elsewhere" / "bundles"
+    built = [bundles / name / "config.json" for name in ("i0", "i2")]
+
+    def hold(handler: Handler) -> None:
+        digest = handler.path.rsplit("/", 1)[1]
+        deadline = time.monotonic() + PATIENCE
+        while digest == layers[1] and not all(path.exists() for path in built):
+            assert time.monotonic() < deadline, "nothing is built while a layer is awaited"
+            time.sleep(0.02)
+        handler.answer_blob(registry.blobs[digest])
+
+    registry.always("blobs", hold)
+    expect(doit_oci(tmp_path, "bundle", "-n", "2", "--dir", "elsewhere"))
+
+
+@pytest.mark.parametrize("words", [("bundle",), ()])
+def test_one_by_one_an_image_is_finished_before_the_next_is_begun(
+    tmp_path: Path, layers: list[str], words: tuple[str, ...]
+) -> None:
+    result = doit_oci(tmp_path, *words)
+    expect(result)
+    done = re.findall(r"^\.  (?:rootfs|bundle):(i\d)", result.stderr.decode(), re.MULTILINE)
+    assert done == ["i0", "i0", "i1", "i1", "i2", "i2"]
