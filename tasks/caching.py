@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .errors import DeclarationError, DoitOciError
+from .errors import DeclarationError, DoitOciError, RegistryError
 from .project.plan import Plan, blobs_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Caching:
     def __init__(self, plan: Plan, locking: Locking) -> None:
         self.plan = plan
         self.locking = locking
+        self._given_up = False
 
     @property
     def remote(self) -> str:
@@ -42,7 +43,7 @@ class Caching:
         return self.plan.options.offline and not self.remote.startswith("file:")
 
     @contextmanager
-    def _open(self) -> Iterator[RemoteCache]:
+    def _open(self, name: str) -> Iterator[RemoteCache]:
         from .store.remote.cache import open_cache
 
         if not self.remote:
@@ -56,11 +57,20 @@ class Caching:
             registries=self.locking.registries(),
             environ=os.environ,
             progress=self.plan.progress,
+            mount_from=self._origin(name),
         )
         try:
             yield cache
         finally:
             cache.close()
+
+    def _origin(self, name: str) -> str:
+        """The repository that a bundle's image is from, where the cache's registry has it: its
+        blobs need not be sent again."""
+        origin = self.locking.reference(self.plan.bundle(name).image)
+        host = self.remote.removeprefix("oci://").partition("/")[0]
+        same = self.remote.startswith("oci://") and origin.is_remote and origin.registry == host
+        return origin.repository if same else ""
 
     def key(self, name: str) -> str | None:
         """The key of a bundle that has been built somewhere before."""
@@ -69,15 +79,18 @@ class Caching:
         return found[0] if found else None
 
     def pull(self, name: str) -> Moved | None:
-        """Fetch a bundle's blobs from the cache; None where it is no help. Raises: StoreError."""
+        """Fetch a bundle's blobs from the cache; None where it is no help. Raises: StoreError.
+
+        A cache that failed once is not asked again: a hundred bundles would wait a hundred times.
+        """
         from .remote_cache import pull
 
         key = self.key(name)
-        if key is None or self._offline:
+        if key is None or self._offline or self._given_up:
             return None
         verify_key = self.plan.images.cache.get("verify_key")
         keys = [verify_key] if isinstance(verify_key, str) else list(verify_key or ())
-        with self._open() as cache:
+        with self._open(name) as cache:
             return pull(
                 cache=cache,
                 key=key,
@@ -86,6 +99,7 @@ class Caching:
                 tmp=self.plan.workspace.tmp,
                 public_keys=[self.plan.workspace.project / path for path in keys],
                 may_write=self.may_push,
+                failed=self._give_up,
                 progress=self.plan.progress,
             )
 
@@ -99,7 +113,7 @@ class Caching:
                 "has no key in the lock", subject=name, hint=f"run `doit bundle:{name}` first"
             )
         signing_key = self.plan.images.cache.get("signing_key")
-        with self._open() as cache:
+        with self._open(name) as cache:
             return push(
                 cache=cache,
                 key=key,
@@ -125,7 +139,7 @@ class Caching:
 
     def try_push(self, name: str) -> None:
         """As a build does it, where the declaration says ``push = true``."""
-        if not self.may_push:
+        if not self.may_push or self._given_up:
             return
         try:
             self.push(name)
@@ -133,6 +147,11 @@ class Caching:
             raise
         except DoitOciError as error:
             self._say(error)
+            if isinstance(error, RegistryError):
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self._given_up = True
 
     def _say(self, error: DoitOciError) -> None:
         text = f"{error.subject}: {error.message}"

@@ -26,7 +26,7 @@ from .cli import INTERRUPTED
 from .errors import DoitOciError
 from .progress import Progress
 from .project.plan import Options, Plan
-from .store.atomic import write_atomic
+from .store.atomic import store_error, write_atomic
 from .view.console import Console, open_events
 from .view.events import Events
 
@@ -63,6 +63,8 @@ class Act:
             outcome = said if isinstance(said, str) else "done"
         except DoitOciError as error:
             return Failed(error)
+        except OSError as error:
+            return Failed(refusal(error))
         except SystemExit:
             outcome = "done"
             raise
@@ -76,6 +78,15 @@ class Act:
         except (DoitOciError, OSError):
             # The work itself is about to meet this, and says it as its failure.
             return ""
+
+
+def refusal(error: OSError) -> DoitOciError:
+    """What the operating system refused about a file, in words; anything else is a bug of ours."""
+    from pathlib import Path
+
+    if error.errno is None or not isinstance(error.filename, str | bytes):
+        raise error
+    return store_error(error, Path(os.fsdecode(error.filename)))
 
 
 class Failed(TaskFailed):  # type: ignore[misc]
@@ -245,10 +256,9 @@ class Ours:
         try:
             status = super().parse_execute(words) or 0  # type: ignore[misc]
         except DoitOciError as error:
-            status = error.exit_status
-            name = self.name  # type: ignore[attr-defined]
-            usage = f"`doit-oci help {name}` shows its words" if error.subject == name else ""
-            self.loader.events.error(error.subject, error.message, hint=error.hint or usage)
+            status = self._say(error)
+        except OSError as error:
+            status = self._say(refusal(error))
         except CmdParseError as error:
             # doit's words hold a dump of every option that there is.
             said = str(error).removeprefix("Error parsing Command: ").partition(" (parsing ")[0]
@@ -266,6 +276,12 @@ class Ours:
             status = self.loader.flush() or status
             self.loader.events.close(status)
         return status
+
+    def _say(self, error: DoitOciError) -> int:
+        name = self.name  # type: ignore[attr-defined]
+        usage = f"`doit-oci help {name}` shows its words" if error.subject == name else ""
+        self.loader.events.error(error.subject, error.message, hint=error.hint or usage)
+        return error.exit_status
 
 
 class Run(Ours, StockRun):  # type: ignore[misc]

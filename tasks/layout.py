@@ -16,13 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import StoreError
 from .oci.canonical_json import canonical
 from .oci.descriptor import Descriptor
 from .oci.digest import Digest
 from .oci.media_type import OCI_INDEX
 from .oci.platform import Platform, parse_platform
-from .store.atomic import write_atomic
+from .store.atomic import store_error, write_atomic
 
 EPOCH = 1
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -63,9 +62,7 @@ def write_layout(
         write_atomic(destination / "index.json", index_json(manifests, tag))
         _remove_others(destination, contents)
     except OSError as cause:
-        raise StoreError(
-            f"cannot be written: {cause.strerror}", subject=str(destination)
-        ) from cause
+        raise store_error(cause, destination) from cause
     return {"blobs": str(len(contents))}
 
 

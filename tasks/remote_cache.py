@@ -17,22 +17,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ContentError, DigestMismatch, LimitExceeded, RegistryError, StoreError
+from .errors import ContentError, DigestMismatch, LimitExceeded, RegistryError
 from .oci.cache_record import CONFIG_JSON, ENTRIES_GZIP, CacheRecord, parse_record
 from .oci.descriptor import Descriptor
 from .oci.digest import parse_digest
 from .store.archive_stream import compressed
+from .store.atomic import store_error
 from .store.blob_store import BlobStore
 from .store.bundle_digest import bundle_digest, file_digest
 from .value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .progress import Progress
     from .store.remote.cache import RemoteCache
 
 JOBS = 4
+MISSING = 404
 CHUNK = 1 << 20
 ENTRIES_LIMIT = 4 << 30
 """Bytes of recorded entries, unpacked: some ten million files."""
@@ -114,12 +116,14 @@ def pull(
     tmp: Path,
     public_keys: Sequence[Path] = (),
     may_write: bool = False,
+    failed: Callable[[], None] = lambda: None,
     progress: Progress,
 ) -> Moved | None:
     """Fetch what the lock names as far as the store lacks it; None where the cache is no help.
 
     ``descriptors`` are the image's in the lock; with ``public_keys`` only what one of them signed
-    is used; ``may_write`` lets damaged content be taken out of the cache. The digest that is
+    is used; ``may_write`` lets damaged content be taken out of the cache; ``failed`` is called
+    where the cache itself does not work, and asking again would be in vain. The digest that is
     returned is checked against config.json and entries in the cache, not against the blobs.
     Raises: StoreError, for this machine's own disk; DeclarationError for a bad key.
     """
@@ -145,6 +149,8 @@ def pull(
             moved += check_documents(cache, record, place, subject)
     except (RegistryError, ContentError, LimitExceeded) as problem:
         progress.note(f"{problem.subject}: {problem.message}; building without the remote cache")
+        if isinstance(problem, RegistryError) and problem.status != MISSING:
+            failed()
         if may_write and isinstance(problem, ContentError) and suspects:
             cache.discard(key, suspects)
         return None
@@ -197,13 +203,15 @@ def described(path: Path, media_type: str) -> Descriptor:
 
 @contextlib.contextmanager
 def scratch(tmp: Path) -> Iterator[Path]:
-    """A directory for the time of the block. Raises: StoreError."""
+    """A directory for the time of the block. Raises: StoreError, also for what fails in there."""
     try:
         tmp.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix="cache-", dir=tmp))
     except OSError as problem:
-        raise StoreError(problem.strerror or "cannot be written", subject=str(tmp)) from problem
+        raise store_error(problem, tmp) from problem
     try:
         yield place
+    except OSError as problem:
+        raise store_error(problem, tmp) from problem
     finally:
         shutil.rmtree(place, ignore_errors=True)

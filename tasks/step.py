@@ -65,8 +65,14 @@ class Step:
 
     def is_current(self) -> bool:
         """Whether the output that the key names is there."""
+        return self.current() is not None
+
+    def current(self) -> Facts | None:
+        """The stamp's facts where the output that the key names is there; nothing is written."""
         found = self.recorded()
-        return found is not None and found.get("key") == self.key() and self.stands(found["facts"])
+        if found is None or found.get("key") != self.key() or not self.stands(found["facts"]):
+            return None
+        return dict(found["facts"])
 
     def perform(self) -> Facts:
         """Do the work unless it stands, and return the stamp's facts."""

@@ -351,7 +351,8 @@ class Steps:
             self.fetch(name)()
         facts: Facts = {}
         for step in self.chain(name):
-            facts = step.perform()
+            current = step.current()
+            facts = step.perform() if current is None else current
         return facts
 
     def outputs(self, names: Iterable[str], *, everything: bool) -> Iterator[Path]:

@@ -98,6 +98,9 @@ def verify_bundle(plan: Plan, name: str) -> Iterator[Finding]:
     except FileNotFoundError:
         yield Finding(subject, "rootfs", "is missing")
         return
+    except OSError as error:
+        yield Finding(subject, "rootfs", f"cannot be read: {error.strerror}")
+        return
     except DoitOciError as error:
         yield Finding(subject, error.subject, error.message)
         return

@@ -83,9 +83,16 @@ def said_of(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        hint = "free some space, then try again" if problem.errno == errno.ENOSPC else None
+        hints = {
+            errno.ENOSPC: "free some space, then try again",
+            errno.EDQUOT: "free some of your quota, then try again",
+            errno.EROFS: "the file system is read-only; choose another place",
+            errno.EACCES: "the directory belongs to someone else; choose another place",
+        }
         raise StoreError(
-            problem.strerror or "cannot be written", subject=str(destination), hint=hint
+            problem.strerror or "cannot be written",
+            subject=str(destination),
+            hint=hints.get(problem.errno or 0),
         ) from problem
 
 

@@ -48,11 +48,23 @@ def write_tree(*, rootfs: Path, entries: Iterable[Entry], content: Content, lost
             elif not entry.hard_link:
                 set_metadata(path, entry, lost)
         except OSError as problem:
-            raise StoreError(
-                problem.strerror or "cannot be written", subject=show(entry.path)
-            ) from problem
+            raise refused(problem, entry) from problem
     for entry in reversed(directories):
         set_metadata(os.path.join(root, entry.path) if entry.path else root, entry, lost)
+
+
+def refused(problem: OSError, entry: Entry) -> StoreError:
+    hints = {
+        errno.ENOSPC: "free some space or inodes, then try again",
+        errno.EDQUOT: "free some of your quota, then try again",
+        errno.ENOSYS: "this file system cannot hold such a file; an archive on it can (.tar.zst)",
+    }
+    hints[errno.EOPNOTSUPP] = hints[errno.ENOSYS]
+    return StoreError(
+        problem.strerror or "cannot be written",
+        subject=show(entry.path),
+        hint=hints.get(problem.errno or 0),
+    )
 
 
 def make(path: bytes, root: bytes, entry: Entry, content: Content, lost: Lost) -> None:

@@ -47,7 +47,9 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
             remote.clean_apart(tmp, build.containers)
         return facts
     except OSError as error:
-        raise no_room(error, Path(error.filename or build.destination)) from error
+        named = os.fsdecode(error.filename or "")
+        place = Path(named) if os.path.isabs(named) else build.destination
+        raise no_room(error, place) from error
 
 
 def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dict[str, str]:

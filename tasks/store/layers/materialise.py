@@ -291,6 +291,8 @@ def no_room(error: OSError, path: Path) -> StoreError:
         errno.EROFS: "set --dir to a directory that can be written",
         errno.EACCES: "the state directory belongs to another user; set --dir to one of your own",
         errno.EPERM: "the state directory belongs to another user; set --dir to one of your own",
+        errno.ENOSYS: "this file system has no symbolic links; set --dir to one that has",
+        errno.EOPNOTSUPP: "this file system has no symbolic links; set --dir to one that has",
     }
     return StoreError(
         f"cannot unpack: {error.strerror or error}",

@@ -26,6 +26,18 @@ CHUNK = 4 << 20
 LOCAL = frozenset({"file", "local"})
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
             "ssh": "paramiko", "sftp": "paramiko"}  # fmt: skip
+PATIENCE: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": 5,
+            "read_timeout": 10,
+            "retries": {"mode": "standard", "max_attempts": 2},
+        }
+    }
+}
+"""What keeps a store from waiting for minutes, where it can be told."""
+TRIES = 1
+"""s3fs tries as often again as its own client does already."""
 
 
 class FsspecCache:
@@ -128,7 +140,9 @@ class FsspecCache:
         except Exception as problem:
             name = path.removeprefix(self._root).lstrip("/")
             raise RegistryError(
-                f"{type(problem).__name__}: {str(problem)[:200]}", subject=f"{self._shown}: {name}"
+                f"{type(problem).__name__}: {str(problem)[:200]}",
+                subject=f"{self._shown}: {name}",
+                status=404 if isinstance(problem, FileNotFoundError) else None,
             ) from problem
 
 
@@ -141,7 +155,7 @@ def open_filesystem(url: str, subject: str) -> tuple[Any, str]:
             "needs the package fsspec", subject=subject, hint="pip install fsspec"
         ) from problem
     try:
-        found, root = url_to_fs(url)
+        found, root = url_to_fs(url, **PATIENCE.get(urlsplit(url).scheme, {}))
     except (ImportError, ValueError) as problem:
         package = PACKAGES.get(urlsplit(url).scheme)
         raise DeclarationError(
@@ -149,6 +163,8 @@ def open_filesystem(url: str, subject: str) -> tuple[Any, str]:
             subject=subject,
             hint=f"pip install {package}" if package else "is the address right?",
         ) from problem
+    if hasattr(found, "retries"):
+        found.retries = TRIES
     return found, str(root).rstrip("/")
 
 

@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 
 BLOB = "application/octet-stream"
 JOBS = 4
-PATIENCE = Limits(attempts=3, backoff_cap=2.0, retry_after_cap=10.0)
-"""A cache that does not answer soon costs more than it brings."""
+PATIENCE = Limits(
+    connect_timeout=5.0,
+    read_timeout=10.0,
+    attempts=2,
+    drops=3,
+    backoff_cap=2.0,
+    retry_after_cap=10.0,
+    stall_time=15.0,
+    document_time=20.0,
+)
+"""A cache that does not answer soon costs more than it brings: half a minute at most is lost."""
 
 
 class RegistryCache:

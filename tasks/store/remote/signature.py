@@ -21,6 +21,7 @@ HINT = "make one with: openssl genpkey -algorithm ed25519 -out cache.key"
 
 def sign(content: bytes, *, private_key: Path) -> str:
     """Base64 of the signature. Raises: DeclarationError for a key that cannot be used."""
+    need_cryptography(private_key)
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -34,6 +35,7 @@ def verify_signature(
     content: bytes, signature: str, *, public_keys: Sequence[Path], subject: str
 ) -> None:
     """One of the keys must have signed. Raises: ContentError, DeclarationError."""
+    need_cryptography(public_keys[0])
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -54,6 +56,18 @@ def verify_signature(
             continue
         return
     raise ContentError("is signed by nobody who is trusted", subject=subject)
+
+
+def need_cryptography(key: Path) -> None:
+    """Signing is an extra, and who installed without it is told so. Raises: DeclarationError."""
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as problem:
+        raise DeclarationError(
+            "cannot be used without the package cryptography",
+            subject=str(key),
+            hint="pip install 'doit-oci[signing]'",
+        ) from problem
 
 
 def load_key(load: Callable[[bytes], Any], path: Path) -> Any:

@@ -1,0 +1,159 @@
+"""State directories that are not what one would wish for: no room, no rights, no links."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.graph.test_reproducible import project
+from tests.support.command import doit_oci, expect
+from tests.support.ordinary_user import ordinary_user
+
+COMMANDS = {
+    "a build": ["bundle:b"],
+    "an export": ["export", "b", "out.tar"],
+    "an export of a directory": ["export", "b", "out"],
+    "a push": ["cache", "push", "b"],
+    "a run": ["run:b", "--", "echo", "hi"],
+}
+FULL = "No space left on device"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with a project in it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", place], check=True)
+    source = project(tmp_path / "source", f'[cache]\nremote = "file://{place}/remote"\n')
+    shutil.copytree(source, place, dirs_exist_ok=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(scope="module")
+def digest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return expect(doit_oci(project(tmp_path_factory.mktemp("plain") / "p"), "digest", "b"))
+
+
+def limit(place: Path, *, pages: int | None = None, inodes: int | None = None) -> None:
+    """Leave so many pages of memory, or names for files, free; None lifts the limit."""
+    found = os.statvfs(place)
+    used = (found.f_blocks - found.f_bfree) * found.f_bsize // 4096
+    size = f"size={4 * (used + pages)}k" if pages is not None else "size=64m"
+    names = found.f_files - found.f_ffree + inodes if inodes is not None else 100_000
+    subprocess.run(["mount", "-o", f"remount,{size},nr_inodes={names}", place], check=True)
+
+
+def recovers(place: Path, digest: str, words: list[str]) -> None:
+    """Nothing is lost, and with room everything goes on as if nothing had been."""
+    limit(place)
+    for name in ("out", "out.tar"):
+        assert not os.path.lexists(place / name)
+    expect(doit_oci(place, *words))
+    assert expect(doit_oci(place, "digest", "b")) == digest
+    expect(doit_oci(place, "verify"))
+    assert [name for name in os.listdir(place / "build/tmp") if not name.startswith(".")] == []
+    assert [name for name in os.listdir(place) if name.startswith(".out")] == []
+
+
+@pytest.mark.parametrize("pages", [1, 5, 30, 150, 280, 300, 400, 560])
+def test_a_build_that_runs_out_of_space_says_so_and_goes_on_later(
+    pages: int, disk: Path, digest: str
+) -> None:
+    limit(disk, pages=pages)
+    result = doit_oci(disk, "bundle:b")
+    expect(result, 1)
+    assert FULL in result.stderr.decode()
+    assert "hint: " in result.stderr.decode()
+    recovers(disk, digest, ["bundle:b"])
+
+
+@pytest.mark.parametrize("inodes", [1, 7, 13, 20, 28, 36, 48, 60, 73, 75, 77])
+def test_a_build_that_runs_out_of_inodes_says_so_and_goes_on_later(
+    inodes: int, disk: Path, digest: str
+) -> None:
+    limit(disk, inodes=inodes)
+    result = doit_oci(disk, "bundle:b")
+    expect(result, 1)
+    assert FULL in result.stderr.decode()
+    assert "hint: " in result.stderr.decode()
+    recovers(disk, digest, ["bundle:b"])
+
+
+@pytest.mark.parametrize("name", list(COMMANDS)[1:])
+def test_without_any_space_left(name: str, disk: Path, digest: str) -> None:
+    expect(doit_oci(disk, "bundle:b"))
+    limit(disk, pages=0, inodes=0)
+    result = doit_oci(disk, *COMMANDS[name])
+    expect(result, 1)
+    assert FULL in result.stderr.decode()
+    assert "hint: " in result.stderr.decode()
+    recovers(disk, digest, COMMANDS[name])
+
+
+def test_gc_works_on_a_full_disk(disk: Path, digest: str) -> None:
+    expect(doit_oci(disk, "bundle:b", "bundle:a"))
+    (disk / "images.toml").write_text('[images.h]\nimage = "builtin:hello-world"\n')
+    (disk / "images.lock").unlink()
+    limit(disk, pages=0, inodes=0)
+    freed = json.loads(expect(doit_oci(disk, "gc", "--json")))
+    assert sum(row["freed"] for row in freed) > 1 << 20
+    limit(disk)
+    expect(doit_oci(disk, "bundle:h"))
+
+
+READ_ONLY_WORKS = ["digest b", "bundle:b", "rootfs:b", "verify", "validate", "lock --check",
+                   "list", "gc --dry-run", "why bundle:b", "inspect a", "ps", "cache key"]  # fmt: skip
+READ_ONLY_REFUSED = [
+    "run:b",
+    "gc",
+    "lock --update",
+    "clean b",
+    "forget",
+    "bundle:a",
+]
+
+
+@pytest.fixture
+def read_only(disk: Path) -> Path:
+    expect(doit_oci(disk, "bundle:b"))
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    return disk
+
+
+def test_a_read_only_store_serves_what_is_built(read_only: Path, tmp_path: Path) -> None:
+    for words in READ_ONLY_WORKS:
+        expect(doit_oci(read_only, *words.split()))
+    expect(doit_oci(read_only, "export", "b", str(tmp_path / "out.tar")))
+
+
+def test_a_read_only_store_refuses_the_rest_in_words(read_only: Path) -> None:
+    for words in READ_ONLY_REFUSED:
+        result = doit_oci(read_only, *words.split())
+        expect(result, 1)
+        assert "Read-only file system" in result.stderr.decode(), words
+        assert "hint: " in result.stderr.decode(), words
+
+
+OPEN = "from tasks.api import open_project, DoitOciError\n"
+BUILD = f"{OPEN}try: open_project('.').build('b')\nexcept DoitOciError as error: print(error)"
+
+
+def test_somebody_elses_store_is_refused_in_words(tmp_path: Path) -> None:
+    place = project(tmp_path / "place")
+    expect(doit_oci(place, "bundle:b"))
+    for parent in (place, *place.parents):
+        if parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    with ordinary_user(subordinate=False) as user:
+        said = user.run(BUILD, cwd=place)
+    assert "Permission denied" in said
+    assert "hint: " in said
+    expect(doit_oci(place, "verify"))
