@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DoitOciError
-from .graph import open_plan
 from .progress import Progress, Silent
 from .project.plan import Options, Plan
+from .project_folder import open_plan
 from .run import run_bundle
 from .steps import Steps
 from .value import Value

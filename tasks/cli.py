@@ -2,7 +2,7 @@
 
 Three things stock doit's door cannot do are done here: arguments after ``--`` are kept whole (doit
 takes ``NAME=value`` out of them and stumbles over an empty one), options may stand behind the
-target, and a bundle that is known to be current is run without loading doit at all.
+target, and what is one chain of steps, or known to be current, is done without loading doit at all.
 """
 
 from __future__ import annotations
@@ -90,11 +90,18 @@ def _main(words: list[str]) -> int:
         return 0
     if "--help" in head or "-h" in head:
         head = ["help", *(word for word in head if not word.startswith("-"))][:2]
-    from .doit_bridge import run_doit
     from .project.plan import Options
 
     args = found.pop("args", None)
     options = Options(args=None if args is None else tuple(args), words=tuple(head), **found)
+    if len(head) == 1 and ":" in head[0]:
+        from .direct import build_target
+
+        status = build_target(head[0], options)
+        if status is not None:
+            return status
+    from .doit_bridge import run_doit
+
     return run_doit(head, options)
 
 

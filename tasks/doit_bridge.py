@@ -10,7 +10,6 @@ import getopt
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from doit.cmd_base import Command, TaskLoader2
@@ -26,7 +25,8 @@ from .cli import INTERRUPTED
 from .errors import DoitOciError
 from .progress import Progress
 from .project.plan import Options, Plan
-from .store.atomic import store_error, write_atomic
+from .step import Work, is_current, perform, refusal
+from .store.atomic import write_atomic
 from .view.console import Console, open_events
 from .view.events import Events
 
@@ -40,53 +40,17 @@ WRONG_WORDS = 3
 
 
 class Act:
-    """A doit action that turns our exceptions into doit's failures, so that no traceback shows.
+    """A doit action that turns our exceptions into doit's failures, so that no traceback shows."""
 
-    Progress is told of it under ``title``, in the thread that does the work; a text that ``work``
-    returns is its outcome.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[], Any],
-        progress: Progress,
-        title: str,
-        why: Callable[[], str] = str,
-    ) -> None:
-        self.work, self.progress, self.title, self.why = work, progress, title, why
+    def __init__(self, work: Work, progress: Progress) -> None:
+        self.work, self.progress = work, progress
 
     def __call__(self) -> TaskFailed | None:
-        item = self.progress.start("step", self.title, why=self._reason())
-        outcome = "failed"
         try:
-            said = self.work()
-            outcome = said if isinstance(said, str) else "done"
+            perform(self.work, self.progress)
         except DoitOciError as error:
             return Failed(error)
-        except OSError as error:
-            return Failed(refusal(error))
-        except SystemExit:
-            outcome = "done"
-            raise
-        finally:
-            self.progress.finish(item, outcome)
         return None
-
-    def _reason(self) -> str:
-        try:
-            return self.why()
-        except (DoitOciError, OSError):
-            # The work itself is about to meet this, and says it as its failure.
-            return ""
-
-
-def refusal(error: OSError) -> DoitOciError:
-    """What the operating system refused about a file, in words; anything else is a bug of ours."""
-    from pathlib import Path
-
-    if error.errno is None or not isinstance(error.filename, str | bytes):
-        raise error
-    return store_error(error, Path(os.fsdecode(error.filename)))
 
 
 class Failed(TaskFailed):  # type: ignore[misc]
@@ -98,16 +62,13 @@ class Failed(TaskFailed):  # type: ignore[misc]
 
 
 class UpToDate:
-    """A doit up-to-date check of a step; an object that cannot be read is simply not current."""
+    """A doit up-to-date check of a piece of work."""
 
-    def __init__(self, check: Callable[[], bool]) -> None:
-        self.check = check
+    def __init__(self, work: Work) -> None:
+        self.work = work
 
     def __call__(self, task: Task, values: dict[str, Any]) -> bool:
-        try:
-            return self.check()
-        except (DoitOciError, OSError):
-            return False
+        return is_current(self.work)
 
 
 class StateDB(JsonDB):  # type: ignore[misc]
@@ -163,8 +124,7 @@ class Reporter(ZeroReporter):  # type: ignore[misc]
             if task.actions:
                 self.events.error(task.name, f"not done, because {fail.message.strip()} failed")
         elif fail.report or isinstance(fail, TaskFailed):
-            message, _, hint = fail.message.strip().partition("\nhint: ")
-            self.events.error(task.name, message, hint=hint)
+            self.events.failure(task.name, fail.message)
 
     def runtime_error(self, msg: str) -> None:
         self.events.error("", msg)
@@ -192,7 +152,7 @@ class Loader(TaskLoader2):  # type: ignore[misc]
     @property
     def plan(self) -> Plan:
         if self._plan is None:
-            from .graph import open_plan
+            from .project_folder import open_plan
 
             self._plan = open_plan(self.options)
         return self._plan

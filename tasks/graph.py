@@ -11,24 +11,17 @@ from __future__ import annotations
 
 import atexit
 import os
-import platform as host
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli import split, take_options
-from .declaration_cache import load_declaration
 from .errors import DeclarationError, UnknownTarget
-from .lock_index import open_lock
-from .oci.platform import Platform, normalise
-from .project.plan import Options, Plan, TaskDict, blobs_of
-from .project.reason import ABSENT
-from .project.workspace import DECLARATION, STATE_DIRECTORY, Workspace
-from .step import Step
+from .project.plan import Options, Plan, TaskDict
+from .project_folder import open_plan
+from .step import Work
 from .steps import Steps
-from .view.console import open_events
 from .view.events import Events
 
 if TYPE_CHECKING:
@@ -46,40 +39,6 @@ __all__ = [
 
 STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
 GROUPS = ("blob", "layout", "rootfs", "config", "bundle", "check")
-
-
-def host_platform() -> Platform:
-    """What this machine runs."""
-    return normalise(Platform("linux", host.machine()))
-
-
-def find_project(start: Path) -> Path:
-    """The nearest folder upwards that holds images.toml. Raises: DeclarationError."""
-    for folder in (start, *start.parents):
-        if (folder / DECLARATION).is_file():
-            return folder
-    raise DeclarationError(
-        f"no {DECLARATION} here or in any folder above",
-        subject=str(start),
-        hint="`doit-oci init` writes one",
-    )
-
-
-def open_plan(options: Options, start: Path | None = None) -> Plan:
-    """Read the declaration and the lock. Raises: DeclarationError."""
-    here = (start or Path.cwd()).absolute()
-    project = find_project(here)
-    state = here / options.state if options.state else project / STATE_DIRECTORY
-    workspace = Workspace(project=project, state=state)
-    events = open_events(options, workspace.record)
-    return Plan(
-        workspace=workspace,
-        images=load_declaration(workspace),
-        lock=open_lock(workspace),
-        host=host_platform(),
-        options=options,
-        progress=events,
-    )
 
 
 def select(plan: Plan, words: Sequence[str]) -> list[str] | None:
@@ -164,50 +123,46 @@ def _default(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
         yield from creator(steps, names)
 
 
-def _task(steps: Steps, step: Step, *, doc: str, deps: list[str]) -> TaskDict:
+def _task(steps: Steps, work: Work, *, doc: str, deps: Iterable[str] = ()) -> TaskDict:
     from .doit_bridge import Act, UpToDate
 
+    basename, _, name = work.title.partition(":")
     return {
-        "basename": step.step,
-        "name": step.name,
+        "basename": basename,
+        "name": name,
         "doc": doc,
-        "actions": [Act(step.outcome, steps.plan.progress, step.title, step.why)],
-        "uptodate": [UpToDate(step.is_current)],
-        "task_dep": deps,
+        "actions": [Act(work, steps.plan.progress)],
+        "uptodate": [UpToDate(work)],
+        "task_dep": list(deps),
+        "meta": {"bytes": work.size},
         "verbosity": 2,
     }
 
 
 def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """fetch one blob (and, over the same connections, what else its image lacks)"""
-    from .doit_bridge import Act, UpToDate
-
     seen = set()
+    for image, name in _images(steps, names).items():
+        found = [each for each in steps.blobs(image, name) if each.title not in seen]
+        for work in found:
+            seen.add(work.title)
+            # One task fetches all that its image lacks: side by side there are other images'.
+            deps = [] if work is found[0] else [found[0].title]
+            yield _task(steps, work, doc=f"{work.size} bytes of {image}", deps=deps)
+
+
+def _images(steps: Steps, names: Iterable[str]) -> dict[str, str]:
+    """The images of bundles, each with the first bundle that is made of it."""
+    found: dict[str, str] = {}
     for name in names:
-        locked, fetch = steps.locking.locked(name), steps.fetch(name)
-        found = [each for each in blobs_of(locked) if each.digest not in seen] if locked else []
-        # One task fetches all that its image lacks: side by side there are other images'.
-        first = max(found, key=lambda each: each.size, default=None)
-        for descriptor in found:
-            seen.add(descriptor.digest)
-            yield {
-                "basename": "blob",
-                "name": str(descriptor.digest),
-                "doc": f"{descriptor.size} bytes of {steps.plan.bundle(name).image}",
-                "actions": [
-                    Act(fetch, steps.plan.progress, f"blob:{descriptor.digest}", lambda: ABSENT)
-                ],
-                "uptodate": [UpToDate(steps.has_blob(descriptor))],
-                "task_dep": [f"blob:{first.digest}"] if first and descriptor != first else [],
-                "meta": {"bytes": descriptor.size},
-                "verbosity": 2,
-            }
+        found.setdefault(steps.plan.bundle(name).image, name)
+    return found
 
 
 def layout_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """put an image's blobs together as an image layout"""
-    for image in dict.fromkeys(steps.plan.bundle(name).image for name in names):
-        blobs = [f"blob:{found.digest}" for found in steps.locking.image_blobs(image)]
+    for image, name in _images(steps, names).items():
+        blobs = [work.title for work in steps.blobs(image, name)]
         yield _task(steps, steps.layout(image), doc=f"image layout of {image}", deps=blobs)
 
 
@@ -243,33 +198,27 @@ def check_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
 
 def run_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """run a bundle"""
-    from .doit_bridge import Act
-
     for name in names:
-        yield {
-            "basename": f"run:{name}",
-            "doc": f"run {name} ({steps.locking.source(name)})",
-            "actions": [Act(steps.run(name), steps.plan.progress, f"run:{name}")],
-            "uptodate": [False],
-            "task_dep": [f"bundle:{name}"],
-            "verbosity": 2,
-            "pos_arg": "args",
+        doc = f"run {name} ({steps.locking.source(name)})"
+        yield _command(_task(steps, steps.run(name), doc=doc, deps=[f"bundle:{name}"])) | {
+            "pos_arg": "args"
         }
 
 
 def reset_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """empty the kept writable layer of a persistent bundle"""
-    from .doit_bridge import Act
-
     for name in names:
         if steps.plan.bundle(name).overrides.get("persistent"):
-            yield {
-                "basename": f"reset:{name}",
-                "doc": f"empty the writable layer of {name}",
-                "actions": [Act(steps.reset(name), steps.plan.progress, f"reset:{name}")],
-                "uptodate": [False],
-                "verbosity": 2,
-            }
+            yield _command(
+                _task(steps, steps.reset(name), doc=f"empty the writable layer of {name}")
+            )
+
+
+def _command(task: TaskDict) -> TaskDict:
+    """A task that stands for itself: doit refuses a ``task_run`` with subtasks."""
+    name = task.pop("name")
+    task["basename"] += f":{name}"
+    return task
 
 
 CREATORS = (

@@ -1,4 +1,4 @@
-"""Step: one step of one object, its key, and the stamp that says it is done.
+"""Work: what a target's chain consists of. Step: one step of one object, its key and its stamp.
 
 The stamp is written last and taken away first, so that what it says is never ahead of the disk;
 doit's database is not asked. A guard file lets two processes meet: the second finds the work done.
@@ -7,19 +7,92 @@ doit's database is not asked. A guard file lets two processes meet: the second f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+import os
 
+from .errors import DoitOciError
 from .project.reason import reasons
 from .project.step_key import step_key
-from .store.atomic import write_atomic
+from .store.atomic import store_error, write_atomic
 from .store.guard import guard
 
-Facts = Mapping[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from .progress import Progress
+
+    Facts = Mapping[str, Any]
 
 
-class Step:
+class Work:
+    """One piece of a chain: a blob, a step, a run. doit makes a task of it, direct.py does it.
+
+    ``title`` is how it is called on the command line; ``size`` what having it saves, in bytes;
+    ``stood`` says after ``perform`` that another process had done it in the meantime.
+    """
+
+    __slots__ = ("size", "stood", "title")
+
+    def __init__(self, title: str, size: int = 0) -> None:
+        self.title, self.size, self.stood = title, size, False
+
+    def is_current(self) -> bool:
+        """Whether there is nothing to do."""
+        return False
+
+    def why(self) -> str:
+        """What makes it run, in words; asked just before it does."""
+        return ""
+
+    def perform(self) -> Facts:
+        """Do it, unless it stands; returns what the next piece may want to know."""
+        raise NotImplementedError
+
+
+def is_current(work: Work) -> bool:
+    """Whether a piece of work stands; what cannot be read simply does not."""
+    try:
+        return work.is_current()
+    except (DoitOciError, OSError):
+        return False
+
+
+def perform(work: Work, progress: Progress) -> None:
+    """Do a piece of work, and tell of it in the thread that does it. Raises: DoitOciError."""
+    item = progress.start("step", work.title, why=_reason(work))
+    outcome = "failed"
+    try:
+        work.perform()
+        outcome = "reused" if work.stood else "done"
+    except OSError as error:
+        raise refusal(error) from error
+    except SystemExit:
+        outcome = "done"
+        raise
+    finally:
+        progress.finish(item, outcome)
+
+
+def refusal(error: OSError) -> DoitOciError:
+    """What the operating system refused about a file, in words; anything else is a bug of ours."""
+    from pathlib import Path
+
+    if error.errno is None or not isinstance(error.filename, str | bytes):
+        raise error
+    return store_error(error, Path(os.fsdecode(error.filename)))
+
+
+def _reason(work: Work) -> str:
+    try:
+        return work.why()
+    except (DoitOciError, OSError):
+        # The work itself is about to meet this, and says it as its failure.
+        return ""
+
+
+class Step(Work):
     """``parts`` gives the five parts of the key; ``stands`` looks whether the output named by the
     stamp's facts is still there; ``work`` makes it and returns facts for the stamp. ``recover``
     does what little a stamp's output may lack, and says whether that was enough."""
@@ -38,6 +111,7 @@ class Step:
         work: Callable[[], Facts],
         recover: Callable[[Facts], bool] | None = None,
     ) -> None:
+        super().__init__(f"{step}:{name}")
         self.step, self.name = step, name
         self.stamp, self.guarded = stamp, guarded
         self.parts, self.stands, self.work, self.recover = parts, stands, work, recover
@@ -45,13 +119,7 @@ class Step:
     def key(self) -> str:
         return step_key(self.parts())
 
-    @property
-    def title(self) -> str:
-        """The step as it is called on the command line."""
-        return f"{self.step}:{self.name}"
-
     def why(self) -> str:
-        """What makes the step run, in words; asked just before it does."""
         parts = self.parts()
         return "; ".join(reasons(self.recorded(), step_key(parts), parts))
 
@@ -76,25 +144,17 @@ class Step:
 
     def perform(self) -> Facts:
         """Do the work unless it stands, and return the stamp's facts."""
-        return self._perform()[0]
-
-    def outcome(self) -> str:
-        """As :meth:`perform`, but return how it ended in the words of Progress: ``reused`` where
-        another process did the work while this one waited for it."""
-        return "done" if self._perform()[1] else "reused"
-
-    def _perform(self) -> tuple[Facts, bool]:
-        """The stamp's facts, and whether this process did the work."""
         with guard(self.guarded):
             found = self.recorded()
             parts = self.parts()
             key = step_key(parts)
             if found is not None and found.get("key") == key and self._holds(found["facts"]):
-                return dict(found["facts"]), False
+                self.stood = True
+                return dict(found["facts"])
             self.stamp.unlink(missing_ok=True)
             facts = self.work()
             self.write_stamp(key, parts, facts)
-            return facts, True
+            return facts
 
     def _holds(self, facts: Facts) -> bool:
         return self.stands(facts) or (self.recover is not None and self.recover(facts))

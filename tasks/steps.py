@@ -8,27 +8,58 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from . import blob as blob_step
-from . import bundle as bundle_step
-from . import config_json as config_step
-from . import layout as layout_step
-from . import rootfs as rootfs_step
 from . import warm
-from .caching import Caching
 from .errors import RuntimeFailed, StaleLock, StoreError
 from .locking import Locking
-from .oci.canonical_json import canonical
-from .oci.descriptor import Descriptor
-from .project.plan import Plan
-from .ready import write_ready
-from .step import Facts, Step
+from .project.reason import ABSENT
+from .step import Step, Work
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from .caching import Caching
+    from .oci.descriptor import Descriptor
     from .project.images import BundleDeclaration
+    from .project.plan import Plan
+    from .step import Facts
+
+
+class Blob(Work):
+    """A blob of an image; whoever fetches one fetches over the same connections all that lack."""
+
+    __slots__ = ("descriptor", "image", "name", "steps")
+
+    def __init__(self, steps: Steps, image: str, name: str, descriptor: Descriptor) -> None:
+        super().__init__(f"blob:{descriptor.digest}", descriptor.size)
+        self.steps, self.image, self.name, self.descriptor = steps, image, name, descriptor
+
+    def is_current(self) -> bool:
+        return self.steps.has_blob(self.descriptor)
+
+    def why(self) -> str:
+        return ABSENT
+
+    def perform(self) -> Facts:
+        self.steps.fetch(self.image, self.name)
+        return {}
+
+
+class Command(Work):
+    """What is done each time it is asked for."""
+
+    __slots__ = ("act",)
+
+    def __init__(self, title: str, act: Callable[[], None]) -> None:
+        super().__init__(title)
+        self.act = act
+
+    def perform(self) -> Facts:
+        self.act()
+        return {}
 
 
 class Steps:
@@ -38,42 +69,47 @@ class Steps:
         self.plan = plan
         self.space = plan.workspace
         self.locking = Locking(plan)
-        self.caching = Caching(plan, self.locking)
 
-    def has_blob(self, descriptor: Descriptor) -> Callable[[], bool]:
-        path = self.space.blob(descriptor.digest)
+    @property
+    def caching(self) -> Caching:
+        """The remote cache, which most projects have none of."""
+        from .caching import Caching
 
-        def check() -> bool:
-            try:
-                return os.stat(path).st_size == descriptor.size
-            except OSError:
-                return False
+        return Caching(self.plan, self.locking)
 
-        return check
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the store has a file of that name and size."""
+        try:
+            return os.stat(self.space.blob(descriptor.digest)).st_size == descriptor.size
+        except OSError:
+            return False
 
     def missing(self, image: str) -> list[Descriptor]:
         """The blobs that the store lacks of an image."""
-        return [each for each in self.locking.image_blobs(image) if not self.has_blob(each)()]
+        return [each for each in self.locking.image_blobs(image) if not self.has_blob(each)]
 
-    def fetch(self, name: str) -> Callable[[], Facts]:
-        """Fetch whatever a bundle's image still lacks in the store."""
+    def blobs(self, image: str, name: str) -> list[Work]:
+        """The blobs of an image, of which ``name`` is a bundle, the largest first."""
+        found = [Blob(self, image, name, each) for each in self.locking.image_blobs(image)]
+        return sorted(found, key=lambda work: -work.size)
 
-        def work() -> Facts:
-            image = self.plan.bundle(name).image
-            if self.missing(image):
-                self.caching.try_pull(name)
-            return blob_step.fetch_blobs(
-                image=image,
-                reference=self.locking.reference(image),
-                descriptors=self.missing(image),
-                blobs=self.space.blobs,
-                tmp=self.space.tmp,
-                registries=self.locking.registries(),
-                offline=self.locking.offline(image),
-                progress=self.plan.progress,
-            )
+    def fetch(self, image: str, name: str) -> None:
+        """Fetch whatever an image still lacks in the store: for a bundle that is in the remote
+        cache from there."""
+        from .blob import fetch_blobs
 
-        return work
+        if self.plan.images.cache and self.missing(image):
+            self.caching.try_pull(name)
+        fetch_blobs(
+            image=image,
+            reference=self.locking.reference(image),
+            descriptors=self.missing(image),
+            blobs=self.space.blobs,
+            tmp=self.space.tmp,
+            registries=self.locking.registries(),
+            offline=self.locking.offline(image),
+            progress=self.plan.progress,
+        )
 
     def _step(
         self,
@@ -97,6 +133,8 @@ class Steps:
         )
 
     def layout(self, image: str) -> Step:
+        from . import layout as layout_step
+
         destination = self.space.layout(image)
 
         def manifests() -> dict[str, Descriptor]:
@@ -130,6 +168,8 @@ class Steps:
         )
 
     def rootfs(self, name: str) -> Step:
+        from . import rootfs as rootfs_step
+
         bundle = self.plan.bundle(name)
         limits = rootfs_step.UnpackLimits(**self.plan.images.limits)
         destination, entries = self.space.rootfs(name), self.space.entries(name)
@@ -169,6 +209,9 @@ class Steps:
         return self._step("rootfs", name, parts, stands, work)
 
     def config(self, name: str) -> Step:
+        from . import bundle as bundle_step
+        from . import config_json as config_step
+
         bundle = self.plan.bundle(name)
         destination = self.space.config_json(name)
 
@@ -201,6 +244,8 @@ class Steps:
         )
 
     def bundle(self, name: str) -> Step:
+        from . import bundle as bundle_step
+
         bundle = self.plan.bundle(name)
         platform = str(self.plan.platform(bundle))
         entries, config = self.space.entries(name), self.space.config_json(name)
@@ -237,12 +282,14 @@ class Steps:
             step = self.bundle(name)
             self.locking.lock_bundle(name, platform, step.key(), digest)
             self._write_provenance(name, digest)
-            self.caching.try_push(name)
+            if self.plan.images.cache:
+                self.caching.try_push(name)
             return {"digest": digest}
 
         return self._step("bundle", name, parts, stands, work, recover=recover)
 
     def _write_provenance(self, name: str, digest: str) -> None:
+        from .config_json import kept_overrides
         from .provenance import write_provenance
 
         bundle = self.plan.bundle(name)
@@ -257,7 +304,7 @@ class Steps:
             digest=digest,
             platform=str(self.plan.platform(bundle)),
             image=image,
-            parameters=config_step.kept_overrides(bundle),
+            parameters=kept_overrides(bundle),
             steps={
                 step: {"key": found["key"], "epoch": found["parts"]["epoch"]}
                 for step, found in done.items()
@@ -267,35 +314,31 @@ class Steps:
             config_json=self.space.config_json(name),
         )
 
-    def run(self, name: str) -> Callable[[], None]:
-        """Run a bundle; a status other than 0 ends doit with it."""
+    def run(self, name: str) -> Work:
+        """Run a bundle; a status other than 0 ends the process with it."""
+        return Command(f"run:{name}", lambda: self._run(name))
 
-        def work() -> None:
-            from .run import run_bundle
+    def _run(self, name: str) -> None:
+        from .ready import write_ready
+        from .run import run_bundle
 
-            arguments = self.run_arguments(name)
-            self.locking.flush()
-            write_ready(self.plan, name, arguments)
-            status = run_bundle(
-                **arguments,
-                args=None if self.plan.options.args is None else list(self.plan.options.args),
-                detach=self.plan.options.detach,
-                progress=self.plan.progress,
-            )
-            if status:
-                raise SystemExit(status)
+        arguments = self.run_arguments(name)
+        self.locking.flush()
+        write_ready(self.plan, name, arguments)
+        status = run_bundle(
+            **arguments,
+            args=None if self.plan.options.args is None else list(self.plan.options.args),
+            detach=self.plan.options.detach,
+            progress=self.plan.progress,
+        )
+        if status:
+            raise SystemExit(status)
 
-        return work
-
-    def reset(self, name: str) -> Callable[[], None]:
+    def reset(self, name: str) -> Work:
         """Empty a persistent bundle's writable layer."""
+        from .run import reset_bundle
 
-        def work() -> None:
-            from .run import reset_bundle
-
-            reset_bundle(name=name, run_dir=self.space.run)
-
-        return work
+        return Command(f"reset:{name}", lambda: reset_bundle(name=name, run_dir=self.space.run))
 
     def run_arguments(self, name: str) -> dict[str, Any]:
         """What run_bundle takes beside the command line, as plain JSON."""
@@ -319,6 +362,7 @@ class Steps:
     def check(self, name: str) -> Step:
         """Run and compare; the key is the bundle digest and what is asked of it."""
         from .check import check_bundle
+        from .oci.canonical_json import canonical
 
         bundle = self.plan.bundle(name)
 
@@ -344,11 +388,27 @@ class Steps:
         image = self.plan.bundle(name).image
         return self.layout(image), self.rootfs(name), self.config(name), self.bundle(name)
 
+    def works(self, step: str, name: str) -> Iterator[Work]:
+        """All that ``step:name`` needs and itself, in order. Raises: UnknownTarget."""
+        if step == "layout":
+            yield from self.blobs(name, name)
+            yield self.layout(name)
+            return
+        image = self.plan.bundle(name).image
+        yield from self.blobs(image, name)
+        for each in self.chain(name):
+            yield each
+            if each.step == step:
+                return
+        if step == "run":
+            yield self.run(name)
+
     def build(self, name: str) -> Facts:
         """Do whatever a bundle lacks, in this process, and return the last step's facts."""
-        self.locking.resolve([self.plan.bundle(name).image])
-        if self.missing(self.plan.bundle(name).image):
-            self.fetch(name)()
+        image = self.plan.bundle(name).image
+        self.locking.resolve([image])
+        if self.missing(image):
+            self.fetch(image, name)
         facts: Facts = {}
         for step in self.chain(name):
             current = step.current()
@@ -378,7 +438,9 @@ class Steps:
     def remove(self, path: Path) -> None:
         """Remove one output, also a tree that a mapped build made."""
         if path.is_dir():
-            rootfs_step.remove_tree(path)
+            from .rootfs import remove_tree
+
+            remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 

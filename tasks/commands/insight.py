@@ -168,8 +168,8 @@ class Doctor(ProjectCommand):
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..doctor import examine_host, findings_text
-        from ..graph import find_project
         from ..project.workspace import STATE_DIRECTORY
+        from ..project_folder import find_project
 
         if names:
             raise DeclarationError("takes no names", subject="doctor")

@@ -169,6 +169,11 @@ class Events:
             event |= {"hint": hint} if hint else {}
             self._tell("error", event | ({"bug": True} if bug else {}))
 
+    def failure(self, subject: str, text: str) -> None:
+        """A piece of work failed; ``text`` is the error's, with its hint on a line of its own."""
+        message, _, hint = text.strip().partition("\nhint: ")
+        self.error(subject, message, hint=hint)
+
     def close(self, status: int) -> None:
         """The invocation ends; says so once, and only if anything was said before."""
         with self._lock:

@@ -253,8 +253,8 @@ def test_a_report_goes_where_it_is_wanted(project: Path, tmp_path: Path) -> None
 
 
 def test_an_interrupted_build_has_a_report(project: Path, tmp_path: Path) -> None:
-    from tasks.graph import open_plan
     from tasks.project.plan import Options
+    from tasks.project_folder import open_plan
     from tasks.view.report.content import gather
 
     record = project / "build/report/last.jsonl"

@@ -1,0 +1,104 @@
+"""One target's chain, done in order without doit.
+
+doit's start costs more than a small image's every step. Where one target is asked for there is
+nothing to schedule: the works are the same objects that graph.py makes doit's tasks of, told of in
+the same words, and what is wrong before the first of them is left to doit's door to say.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import DoitOciError
+from .step import is_current, perform, refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .project.plan import Options
+    from .step import Work
+    from .steps import Steps
+    from .view.events import Events
+
+STEPS = ("layout", "rootfs", "config", "bundle", "run")
+BUG = 2
+INTERRUPTED = 130
+
+
+def build_target(word: str, options: Options) -> int | None:
+    """Do ``STEP:NAME`` and return the exit status; None where that is doit's to do."""
+    step, _, name = word.partition(":")
+    if step not in STEPS or options.shard is not None:
+        return None
+    from .project_folder import open_plan
+    from .steps import Steps
+    from .view.events import Events
+
+    try:
+        plan = open_plan(options)
+        image = plan.images.image(name).name if step == "layout" else plan.bundle(name).image
+    except (DoitOciError, OSError):
+        return None
+    steps, events = Steps(plan), plan.progress
+    assert isinstance(events, Events), "a plan that was opened for a command line tells events"
+    status = BUG
+    try:
+        steps.locking.resolve([image])
+        status = _perform_all(steps.works(step, name), events)
+    except DoitOciError as error:
+        status = _say(error, events)
+    except OSError as error:
+        status = _say(refusal(error), events)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+        raise
+    finally:
+        status = _flush(steps, events) or status
+        events.close(status)
+        _leave_database(plan.workspace.database)
+    return status
+
+
+def _perform_all(works: Iterable[Work], events: Events) -> int:
+    for work in works:
+        if is_current(work):
+            events.hit(work.title, work.size)
+            continue
+        try:
+            perform(work, events)
+        except DoitOciError as error:
+            events.failure(work.title, str(error))
+            return error.exit_status
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else BUG
+        except Exception:  # noqa: BLE001 - whatever it is, it is told once and ends the chain
+            import traceback
+
+            text = f"this is a bug in doit-oci\n{traceback.format_exc()}"
+            events.error(work.title, text, bug=True)
+            return BUG
+    return 0
+
+
+def _flush(steps: Steps, events: Events) -> int:
+    """Write what the lock still waits for; the exit status of a failure, else 0."""
+    try:
+        steps.locking.flush()
+    except DoitOciError as error:
+        return _say(error, events)
+    return 0
+
+
+def _say(error: DoitOciError, events: Events) -> int:
+    events.error(error.subject, error.message, hint=error.hint or "")
+    return error.exit_status
+
+
+def _leave_database(path: Path) -> None:
+    """doit's database is there after every build, and has nothing to say of this one."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except OSError:
+        return

@@ -1,0 +1,48 @@
+"""The project folder that a command line is about, and the plan that it opens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .declaration_cache import load_declaration
+from .errors import DeclarationError
+from .lock_index import open_lock
+from .oci.platform import Platform, normalise
+from .project.plan import Options, Plan
+from .project.workspace import DECLARATION, STATE_DIRECTORY, Workspace
+from .view.console import open_events
+
+
+def host_platform() -> Platform:
+    """What this machine runs."""
+    return normalise(Platform("linux", os.uname().machine))
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder upwards that holds images.toml. Raises: DeclarationError."""
+    for folder in (start, *start.parents):
+        if (folder / DECLARATION).is_file():
+            return folder
+    raise DeclarationError(
+        f"no {DECLARATION} here or in any folder above",
+        subject=str(start),
+        hint="`doit-oci init` writes one",
+    )
+
+
+def open_plan(options: Options, start: Path | None = None) -> Plan:
+    """Read the declaration and the lock. Raises: DeclarationError."""
+    here = (start or Path.cwd()).absolute()
+    project = find_project(here)
+    state = here / options.state if options.state else project / STATE_DIRECTORY
+    workspace = Workspace(project=project, state=state)
+    events = open_events(options, workspace.record)
+    return Plan(
+        workspace=workspace,
+        images=load_declaration(workspace),
+        lock=open_lock(workspace),
+        host=host_platform(),
+        options=options,
+        progress=events,
+    )
