@@ -98,11 +98,16 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
         steps.locking.resolve(dict.fromkeys(plan.bundle(name).image for name in chosen))
         if names is None and not words:
             return list(generate_tasks("bundle", _default(steps, chosen)))
-    return [
+    made = [
         task
         for creator in CREATORS
         for task in generate_tasks(creator.__name__, creator(steps, chosen), creator.__doc__)
     ]
+    blobs = {task.name for task in made if task.name.startswith("blob:")}
+    for word in words:
+        if word.startswith("blob:") and "*" not in word and word not in blobs:
+            raise _unknown_word(plan, word)
+    return made
 
 
 def in_shard(steps: Steps, names: Iterable[str]) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.project.step_key import step_key
-from tasks.step import Facts, Step
+from tasks.step import Step
 
 PARTS = {"step": "x", "epoch": 1, "inputs": ["a"], "params": {}, "platform": "linux/amd64"}
 
@@ -25,7 +26,7 @@ class Work:
         self.times = 0
         self.fails = False
 
-    def do(self) -> Facts:
+    def do(self) -> Mapping[str, Any]:
         self.times += 1
         if self.fails:
             raise OSError("no")

@@ -51,8 +51,9 @@ def test_nothing_to_build_needs_no_doit(words: tuple[str, ...], project: Path) -
     assert not loads_doit(project, *words)
 
 
-def test_a_single_target_is_still_doits(project: Path) -> None:
-    assert loads_doit(project, "bundle:b")
+def test_a_single_target_needs_no_doit_and_two_do(project: Path) -> None:
+    assert not loads_doit(project, "bundle:b")
+    assert loads_doit(project, "bundle:b", "layout:a")
 
 
 def record(project: Path) -> Path:

@@ -40,7 +40,7 @@ STEPS = {
     *("validate", "verify"),
 }
 PURE = {"builtin"}
-DOORS = {"api", "cli", "direct", "doit_bridge", "graph", "completion"}
+DOORS = {"api", "cli", "direct", "project_folder", "doit_bridge", "graph", "completion"}
 MAY_IMPORT = {
     "ground": {"ground"},
     "oci": {"ground", "oci"},
