@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .acceptance import Acceptance
 from .suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ def load_schema(name: str) -> dict[str, Any]:
     return value
 
 
+ACCEPTANCE = Acceptance(load_schema)
+
+
 @lru_cache(maxsize=1)
 def _registry() -> Registry[Any]:
     from referencing import Registry, Resource
@@ -111,6 +115,8 @@ def validator(name: str) -> Draft202012Validator:
 
 def violations_of(name: str, document: Any) -> list[Violation]:
     """All violations of schema ``name``, by place in the document."""
+    if ACCEPTANCE.accepts(name, document):
+        return []
     found = {
         violation
         for error in validator(name).iter_errors(document)
