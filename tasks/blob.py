@@ -7,16 +7,20 @@ blob is its digest, so a blob that is there is never fetched again.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from .oci.descriptor import Descriptor
-from .oci.reference import ImageReference
-from .oci.registry_settings import Registry
-from .progress import Progress
 from .store.blob_store import BlobStore
-from .store.registry.limits import Limits
 from .store.transports.source import open_source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from .oci.descriptor import Descriptor
+    from .oci.reference import ImageReference
+    from .oci.registry_settings import Registry
+    from .progress import Progress
+    from .store.registry.limits import Limits
 
 
 def missing_blobs(descriptors: Sequence[Descriptor], *, blobs: Path) -> tuple[Descriptor, ...]:

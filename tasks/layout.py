@@ -11,17 +11,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from .oci.canonical_json import canonical
-from .oci.descriptor import Descriptor
-from .oci.digest import Digest
 from .oci.media_type import OCI_INDEX
 from .oci.platform import Platform, parse_platform
 from .store.atomic import store_error, write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from .oci.descriptor import Descriptor
+    from .oci.digest import Digest
 
 EPOCH = 1
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -56,7 +59,7 @@ def write_layout(
     """
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        write_atomic(destination / "oci-layout", MARKER)
+        write_atomic(destination / "oci-layout", MARKER, sync_name=False)
         for digest in contents:
             _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
         write_atomic(destination / "index.json", index_json(manifests, tag))
@@ -113,6 +116,8 @@ def _share(source: Path, target: Path) -> None:
         if cause.errno not in NO_LINKS:
             raise
         partial = target.with_name(f".{target.name}.{os.getpid()}")
+        import shutil
+
         shutil.copyfile(source, partial)
         partial.replace(target)
 

@@ -7,19 +7,23 @@ LockedImage, and in the store the raw bytes of every index, manifest and configu
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from .oci.digest import Digest
-from .oci.locked_image import LockedImage
-from .oci.platform import Platform
-from .oci.reference import ImageReference
-from .oci.registry_settings import Registry
-from .progress import Progress
 from .store.blob_store import BlobStore
 from .store.image_documents import ImageDocuments
-from .store.registry.limits import Limits
 from .store.transports.source import open_source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from .oci.digest import Digest
+    from .oci.locked_image import LockedImage
+    from .oci.platform import Platform
+    from .oci.reference import ImageReference
+    from .oci.registry_settings import Registry
+    from .progress import Progress
+    from .store.registry.limits import Limits
 
 
 def resolve_image(

@@ -11,15 +11,19 @@ import contextlib
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
 
 from ..errors import ContentError, DigestMismatch, SizeMismatch
-from ..oci.descriptor import Descriptor
 from ..oci.digest import HEX_LENGTH, Digest, digest_bytes, new_hash
 from .atomic import start_writeback, store_error, sync_folder, write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from ..oci.descriptor import Descriptor
 
 CHUNK = 1 << 20
 WRITEBACK = 8 << 20

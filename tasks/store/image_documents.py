@@ -6,23 +6,30 @@ Nothing is asked of a source that the store has already; what comes is kept as i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 
 from ..errors import ContentError, SizeMismatch, UnsupportedMediaType
 from ..oci.descriptor import Descriptor
-from ..oci.digest import Digest
-from ..oci.image_config import ImageConfig, parse_image_config
+from ..oci.image_config import parse_image_config
 from ..oci.locked_image import LockedImage, LockedLayer, LockedPlatform
 from ..oci.manifest import CONFIG_LIMIT, MANIFEST_LIMIT, Index, Manifest, parse_document
 from ..oci.media_type import INDEXES, LAYER_COMPRESSION, MANIFESTS
 from ..oci.platform import Platform, rank
-from ..oci.reference import ImageReference
-from ..oci.registry_settings import Registry
-from ..progress import Progress
-from .blob_store import BlobStore
-from .registry.limits import Limits
-from .transports.source import ImageSource, open_source
+from .transports.source import open_source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from ..oci.digest import Digest
+    from ..oci.image_config import ImageConfig
+    from ..oci.reference import ImageReference
+    from ..oci.registry_settings import Registry
+    from ..progress import Progress
+    from .blob_store import BlobStore
+    from .registry.limits import Limits
+    from .transports.source import ImageSource
 
 NESTING = 4
 DOCUMENTS = 64

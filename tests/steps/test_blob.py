@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def test_next_run_continues_where_the_last_one_stopped(
     _, name, content = big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.once("blobs", lambda handler: handler.answer_blob(content, send=700_000))
-    puller.limits = replace(QUICK, drops=0)
+    puller.limits = QUICK.replacing(drops=0)
     with pytest.raises(RegistryError, match="broke off after 700000 of"):
         puller.fetch(name, locked)
     assert locked_layer(locked) not in set(puller.store.digests())
@@ -274,7 +273,7 @@ def test_stalled_transfer_is_broken_off_and_continued(
         release.wait(20)
 
     fake_registry.once("blobs", stall)
-    puller.limits = replace(QUICK, read_timeout=1.0)
+    puller.limits = QUICK.replacing(read_timeout=1.0)
     try:
         puller.fetch(name, locked)
     finally:
@@ -295,7 +294,7 @@ def test_drip_is_a_stall_too(fake_registry: FakeRegistry, puller: Puller) -> Non
             handler.wfile.write(content[at : at + 1])
 
     fake_registry.once("blobs", drip)
-    puller.limits = replace(QUICK, stall_time=0.5)
+    puller.limits = QUICK.replacing(stall_time=0.5)
     try:
         puller.fetch(name, locked)
     finally:
@@ -306,8 +305,10 @@ def test_drip_is_a_stall_too(fake_registry: FakeRegistry, puller: Puller) -> Non
 def test_failure_of_one_blob_stops_the_others_and_keeps_what_they_have(
     fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    image = fake_registry.add(make_image(layer(size=10), layer(size=SIZE, seed=1)))
-    small, large = image.layer_digests()
+    # With fewer and smaller ones a single connection would do.
+    layers = [layer(size=10), layer(size=SIZE, seed=1), layer(size=11), layer(size=12)]
+    image = fake_registry.add(make_image(*layers))
+    small, large, *_ = image.layer_digests()
     name = f"{fake_registry.host}/a:1"
     locked = puller.resolve(name)
     release = threading.Event()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from tests.support.pulling import QUICK, Puller
 
 IMAGE = make_image(layer(size=30_000))
 CONTENT = IMAGE.blobs[IMAGE.layer_digests()[0]]
-PATIENT = replace(QUICK, attempts=20, backoff=0.0001)
+PATIENT = QUICK.replacing(attempts=20, backoff=0.0001)
 
 BREAKS = st.tuples(
     st.sampled_from(["as asked", "whole", "from elsewhere", "nothing", "416"]),

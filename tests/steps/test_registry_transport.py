@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -362,7 +361,7 @@ def test_rate_limit_of_a_real_server_is_waited_for(
 ) -> None:
     image = make_image(*(layer(size=100, seed=number) for number in range(6)))
     push(docker_registry.host, "limited", "1", image)
-    puller.limits = replace(QUICK, attempts=20, backoff=0.1, backoff_cap=0.5)
+    puller.limits = QUICK.replacing(attempts=20, backoff=0.1, backoff_cap=0.5)
     with running_nginx(
         tmp_path / "nginx",
         http="limit_req_zone $binary_remote_addr zone=one:1m rate=10r/s; limit_req_status 429;",

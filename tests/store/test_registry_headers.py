@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tasks.errors import DeclarationError
 from tasks.oci.reference import parse_image
 from tasks.oci.registry_settings import Mirror, Registry, parse_registry
+from tasks.store.registry.address import origin
 from tasks.store.registry.auth import is_own_realm
 from tasks.store.registry.challenge import parse_challenges
-from tasks.store.registry.connection import origin
 from tasks.store.registry.endpoint import endpoints
 from tasks.store.registry.limits import Limits
 from tasks.store.registry.transfer import continues, parse_content_range

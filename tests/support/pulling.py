@@ -17,6 +17,7 @@ from tasks.oci.registry_settings import Registry
 from tasks.progress import Silent
 from tasks.resolve import resolve_image
 from tasks.store.blob_store import BlobStore
+from tasks.store.registry.connection import CHOICE
 from tasks.store.registry.limits import Limits
 
 QUICK = Limits(
@@ -118,7 +119,17 @@ class Puller:
 
 
 @pytest.fixture
-def puller(tmp_path: Path) -> Puller:
+def puller(tmp_path: Path, transport: str) -> Puller:
+    """Pulls with nothing of this machine, once over our own wire and once through requests."""
     home = tmp_path / "home"
     home.mkdir()
-    return Puller(tmp_path / "build", {"HOME": str(home), "PATH": "/usr/bin:/bin"})
+    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    if transport == "requests":
+        environ[CHOICE] = transport
+    return Puller(tmp_path / "build", environ)
+
+
+@pytest.fixture(params=["wire", "requests"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Which transport pulls; what is tested has to hold for both."""
+    return str(request.param)

@@ -5,10 +5,6 @@ Spec: distribution-spec 1.1, "Error codes"; RFC 9110.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from ...errors import (
     AuthenticationFailed,
     ContentError,
@@ -20,20 +16,23 @@ from ...errors import (
 from ...oci.digest import Digest, parse_digest
 from ...oci.manifest import load_object
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Callable
+
+    from .reply import Reply
 
 RETRIED = frozenset({408, 429, 502, 503, 504})
 
 
 def refusal(
-    response: requests.Response, path: str, *, text: bytes, subject: str, login: Callable[[], str]
+    reply: Reply, path: str, *, text: bytes, subject: str, login: Callable[[], str]
 ) -> RegistryError:
     """What a status means, with the registry's own words (``text``) where it has some.
 
     ``login`` says what to do about a refusal.
     """
-    status = response.status_code
+    status = reply.status
     code, said = _error_body(text)
     words = f"the registry answered {status}" + (f" {code}" if code else "")
     words += f" ({said})" if said else ""
@@ -59,26 +58,27 @@ def refusal(
     )
 
 
-def content_length(response: requests.Response) -> int | None:
+def content_length(reply: Reply) -> int | None:
     """The length of the body, where the server says one that can be read."""
-    text = response.headers.get("Content-Length", "")
+    text = reply.headers.get("Content-Length")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def announced_digest(response: requests.Response) -> Digest | None:
+def announced_digest(reply: Reply) -> Digest | None:
     try:
-        return parse_digest(response.headers.get("Docker-Content-Digest", ""))
+        return parse_digest(reply.headers.get("Docker-Content-Digest"))
     except InvalidDigest:
         return None
 
 
-def retry_after(response: requests.Response) -> float | None:
+def retry_after(reply: Reply) -> float | None:
     """Seconds, from a number or a date. Spec: RFC 9110, "Retry-After"."""
-    text = response.headers.get("Retry-After", "").strip()
+    text = reply.headers.get("Retry-After").strip()
     if not text:
         return None
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    import time
     from email.utils import parsedate_to_datetime
 
     try:

@@ -10,20 +10,23 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ...errors import AuthenticationFailed, RateLimited, RegistryError
 from ...progress import Progress
+from .address import origin
 from .challenge import Challenge, parse_challenges
-from .connection import Connection, TransportFailed, origin
+from .connection import Connection
 from .credentials import Credentials, find_credentials
-from .endpoint import Endpoint
-from .limits import Limits
+from .failure import TransportFailed
 
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Mapping
+
+    from .endpoint import Endpoint
+    from .limits import Limits
+    from .reply import Reply
 
 CLIENT_ID = "doit-oci"
 DEFAULT_LIFETIME = 60.0
@@ -132,12 +135,10 @@ class Authorizer:
         attempt = 0
         while True:
             try:
-                response = self._send(realm, asked, who)
-                status = response.status_code
-                text = self._connection.text(
-                    response, TOKEN_LIMIT, seconds=self._limits.read_timeout
-                )
-                response.close()
+                reply = self._send(realm, asked, who)
+                status = reply.status
+                text = self._connection.text(reply, TOKEN_LIMIT, seconds=self._limits.read_timeout)
+                reply.release()
                 if status == 200:
                     return text
                 failure = self._refused(realm, status)
@@ -148,7 +149,7 @@ class Authorizer:
                 raise failure
             time.sleep(self._limits.delay(attempt - 1))
 
-    def _send(self, realm: str, asked: dict[str, str], who: Credentials) -> requests.Response:
+    def _send(self, realm: str, asked: dict[str, str], who: Credentials) -> Reply:
         if who.identity_token:
             form = {
                 "grant_type": "refresh_token",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from ...value import Value
 
 WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 SCHEME = re.compile(rf"[\s,]*({WORD})(?:[ \t]+|$|(?=,))")
@@ -17,8 +18,7 @@ TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)")
 HEADER_LIMIT = 16 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Value, kw_only=False):
     """``scheme`` and the names of the parameters are in lower case."""
 
     scheme: str

@@ -5,11 +5,9 @@ Spec: distribution-spec 1.1, "Pulling manifests", "Pulling blobs", "Listing tags
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from ...errors import (
     ContentError,
@@ -20,18 +18,25 @@ from ...errors import (
 from ...oci.digest import Digest, digest_bytes
 from ...oci.manifest import MANIFEST_LIMIT, load_object
 from ...oci.media_type import INDEXES, MANIFESTS
-from ...progress import Progress
+from .address import origin
 from .answer import RETRIED, announced_digest, content_length, refusal, retry_after
-from .connection import Connection, Content, TransportFailed, origin
-from .endpoint import Endpoint
-from .limits import Limits
+from .connection import Connection
+from .failure import TransportFailed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeVar
 
+    from ...progress import Progress
     from .auth import Authorizer
+    from .connection import Content
+    from .endpoint import Endpoint
+    from .limits import Limits
+    from .reply import Reply
 
-T = TypeVar("T")
+    T = TypeVar("T")
+
 ACCEPT = ", ".join((*sorted(MANIFESTS), *sorted(INDEXES)))
 UNAUTHORIZED = 401
 NO_HEAD = frozenset({400, 405, 501})
@@ -40,6 +45,7 @@ ERROR_LIMIT = 64 << 10
 ERROR_TIME = 10.0
 TAGS_LIMIT = 8 << 20
 TAG_PAGES = 1000
+NEXT_PAGE = re.compile(r'<[^>?]*\?([^>#]*)[^>]*>[^,]*;\s*rel="?next"?')
 
 
 class RegistryClient:
@@ -88,20 +94,20 @@ class RegistryClient:
     def head_manifest(self, reference: str) -> Digest | None:
         """The digest that a tag has now, or None where the registry does not say it."""
         try:
-            response = self.request("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT})
+            reply = self.request("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT})
         except RegistryError as error:
             if error.status in NO_HEAD:
                 return None
             raise
-        release(response)
-        return announced_digest(response)
+        release(reply)
+        return announced_digest(reply)
 
     def manifest(self, reference: str, digest: Digest | None) -> tuple[bytes, str, Digest]:
         """A manifest or index, verified, its Content-Type and its digest."""
-        raw, response = self._document(
+        raw, reply = self._document(
             f"manifests/{reference}", MANIFEST_LIMIT, headers={"Accept": ACCEPT}
         )
-        expected = digest or announced_digest(response)
+        expected = digest or announced_digest(reply)
         actual = digest_bytes(raw, expected.algorithm if expected else "sha256")
         if expected and actual != expected:
             raise DigestMismatch(
@@ -109,7 +115,7 @@ class RegistryClient:
                 expected=str(expected),
                 actual=str(actual),
             )
-        return raw, response.headers.get("Content-Type", ""), actual
+        return raw, reply.headers.get("Content-Type"), actual
 
     def blob(self, digest: Digest, *, limit: int) -> bytes:
         """A small blob whole, verified."""
@@ -126,14 +132,13 @@ class RegistryClient:
         found: list[str] = []
         path = "tags/list"
         for _ in range(TAG_PAGES):
-            raw, response = self._document(path, TAGS_LIMIT)
+            raw, reply = self._document(path, TAGS_LIMIT)
             page = load_object(raw, subject=f"{self.endpoint}: tags")
             names = page.get("tags") or []
             if not isinstance(names, list):
                 raise ContentError('"tags" is no list', subject=f"{self.endpoint}: tags")
             found += [str(name) for name in names]
-            link = response.links.get("next", {}).get("url", "")
-            query = urlsplit(link).query
+            query = next_page(reply.headers.get("Link"))
             if not query or not names:
                 return found
             path = f"tags/list?{query}"
@@ -147,7 +152,7 @@ class RegistryClient:
         headers: Mapping[str, str] | None = None,
         accepted: frozenset[int] = WHOLE,
         content: Content | None = None,
-    ) -> requests.Response:
+    ) -> Reply:
         """One request below the repository, tried again where that may help.
 
         ``path`` may be a whole address, such as the registry gives for an upload.
@@ -184,43 +189,43 @@ class RegistryClient:
         headers: Mapping[str, str],
         accepted: frozenset[int],
         content: Content | None = None,
-    ) -> requests.Response:
+    ) -> Reply:
         """One try. Raises: TransportFailed."""
-        response = self._authorized(method, path, headers, content)
-        if response.status_code in accepted:
-            return response
+        reply = self._authorized(method, path, headers, content)
+        if reply.status in accepted:
+            return reply
         try:
-            raise TransportFailed(self._refusal(response, path), retry_after(response))
+            raise TransportFailed(self._refusal(reply, path), retry_after(reply))
         finally:
-            response.close()
+            reply.close()
 
     def _document(
         self, path: str, limit: int, headers: Mapping[str, str] | None = None
-    ) -> tuple[bytes, requests.Response]:
+    ) -> tuple[bytes, Reply]:
         """A whole body of at most ``limit`` bytes. Raises: RegistryError, SizeMismatch."""
 
-        def once() -> tuple[bytes, requests.Response]:
-            response = self._answer("GET", path, headers or {}, WHOLE)
+        def once() -> tuple[bytes, Reply]:
+            reply = self._answer("GET", path, headers or {}, WHOLE)
             subject = f"{self.endpoint}: {path.partition('?')[0]}"
-            announced = content_length(response)
+            announced = content_length(reply)
             if announced is not None and announced > limit:
-                response.close()
+                reply.close()
                 raise SizeMismatch(subject=subject, expected=limit, actual=announced)
-            raw = self._connection.text(response, limit + 1, seconds=self.limits.document_time)
-            release(response)
+            raw = self._connection.text(reply, limit + 1, seconds=self.limits.document_time)
+            release(reply)
             if len(raw) > limit:
                 raise SizeMismatch(subject=subject, expected=limit, actual=len(raw))
             if announced is not None and len(raw) < announced:
                 raise TransportFailed(
                     RegistryError("the connection broke off", subject=subject, retryable=True)
                 )
-            return raw, response
+            return raw, reply
 
         return self._retried(path, once)
 
     def request_foreign(
         self, urls: Sequence[str], headers: Mapping[str, str], accepted: frozenset[int]
-    ) -> requests.Response:
+    ) -> Reply:
         """A layer from its own URLs, at hosts that have no business with our credentials.
 
         Raises: RegistryError when none of them has it.
@@ -231,38 +236,38 @@ class RegistryClient:
             if place is None or place[0] not in ("http", "https"):
                 continue
             try:
-                response = self._connection.follow("GET", url, headers, None)
+                reply = self._connection.follow("GET", url, headers, None)
             except TransportFailed as failed:
                 failure = failed.error
                 continue
-            if response.status_code in accepted:
-                return response
-            response.close()
+            if reply.status in accepted:
+                return reply
+            reply.close()
             failure = RegistryError(
-                f"its host answered {response.status_code}",
+                f"its host answered {reply.status}",
                 subject=f"layer at {place[1]}",
-                status=response.status_code,
-                retryable=response.status_code in RETRIED,
+                status=reply.status,
+                retryable=reply.status in RETRIED,
             )
         raise failure
 
     def _authorized(
         self, method: str, path: str, headers: Mapping[str, str], content: Content | None
-    ) -> requests.Response:
+    ) -> Reply:
         """One try, with a second one when the registry asks who we are."""
         authorization = self._made.header() if self._made else None
-        response = self._at_home(method, path, headers, authorization, content)
-        if response.status_code != UNAUTHORIZED:
-            return response
+        reply = self._at_home(method, path, headers, authorization, content)
+        if reply.status != UNAUTHORIZED:
+            return reply
         try:
-            challenges = response.headers.get("WWW-Authenticate", "")
+            challenges = reply.headers.get("WWW-Authenticate")
             if not self._authorizer.answer(challenges, authorization):
-                return response
-            self._connection.text(response, ERROR_LIMIT, seconds=ERROR_TIME)
+                return reply
+            self._connection.text(reply, ERROR_LIMIT, seconds=ERROR_TIME)
         except BaseException:
-            response.close()
+            reply.close()
             raise
-        release(response)
+        release(reply)
         return self._at_home(method, path, headers, self._authorizer.header(), content)
 
     def _at_home(
@@ -272,7 +277,7 @@ class RegistryClient:
         headers: Mapping[str, str],
         authorization: str | None,
         content: Content | None,
-    ) -> requests.Response:
+    ) -> Reply:
         """One try at the endpoint, with the other scheme if an insecure one needs that."""
         if "://" in path:
             is_home = origin(path) == origin(self.base)
@@ -281,28 +286,28 @@ class RegistryClient:
             )
         below = f"/v2/{self.endpoint.repository}/{path}"
         try:
-            response = self._connection.follow(
+            reply = self._connection.follow(
                 method, self._connection.base() + below, headers, authorization, content
             )
         except TransportFailed:
             if not self._connection.switch_to_https():
                 raise
         else:
-            if response.status_code != 400 or not self._connection.switch_to_https():
+            if reply.status != 400 or not self._connection.switch_to_https():
                 self._connection.settle()
-                return response
-            response.close()
+                return reply
+            reply.close()
         return self._connection.follow(
             method, self._connection.base() + below, headers, authorization, content
         )
 
-    def _refusal(self, response: requests.Response, path: str) -> RegistryError:
+    def _refusal(self, reply: Reply, path: str) -> RegistryError:
         try:
-            text = self._connection.text(response, ERROR_LIMIT, seconds=ERROR_TIME)
+            text = self._connection.text(reply, ERROR_LIMIT, seconds=ERROR_TIME)
         except TransportFailed:
             text = b""
         return refusal(
-            response,
+            reply,
             path,
             text=text,
             subject=f"{self.endpoint}: {path.partition('?')[0]}",
@@ -313,11 +318,16 @@ class RegistryClient:
         return self._authorizer.hint()
 
 
-def release(response: requests.Response) -> None:
+def release(reply: Reply) -> None:
     """Give the connection back when the body was read or there was none, else close it."""
-    raw = response.raw
-    inner = getattr(raw, "_fp", None)
-    if inner is not None and getattr(inner, "isclosed", lambda: False)():
-        raw.release_conn()
-    else:
-        response.close()
+    reply.release()
+
+
+def next_page(link: str) -> str:
+    """The query of a Link header's next page. Spec: distribution-spec 1.1, "Listing tags".
+
+    >>> next_page('</v2/a/tags/list?n=2&last=b>; rel="next"')
+    'n=2&last=b'
+    """
+    match = NEXT_PAGE.search(link)
+    return match[1] if match else ""

@@ -1,57 +1,37 @@
-"""Connection: TLS, proxies and one request at a time to an endpoint or where it redirects to.
+"""Connection: one request at a time to an endpoint or where it redirects to, and over what.
 
-Messages are made here and never taken from requests, whose texts contain URLs with their query.
+Messages are made here and never taken from libraries, whose texts contain URLs with their query.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
-from ... import __version__
 from ...errors import RegistryError
-from .body import body, body_errors
-from .endpoint import Endpoint
-from .failure import explain, is_timeout
-from .limits import Limits
+from .address import Address, origin, parse_address
+from .failure import TransportFailed, is_timeout, not_an_address
 from .proxy import proxies_for
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Callable, Mapping
+    from typing import IO
 
-USER_AGENT = f"doit-oci/{__version__}"
-DEFAULT_PORTS = {"http": 80, "https": 443}
+    from .endpoint import Endpoint
+    from .limits import Limits
+    from .reply import Reply
+    from .requests_transport import RequestsTransport
+    from .wire_transport import WireTransport
+
+    Content = Callable[[], bytes | IO[bytes]]
+    """Gives a request's body, from its start each time it is called."""
+
 CHUNK = 64 << 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-Content = Callable[[], bytes | IO[bytes]]
-"""Gives a request's body, from its start each time it is called."""
-
-
-class TransportFailed(Exception):
-    """A request that got no usable answer; ``error`` is what to tell people.
-
-    ``retry_after`` is the server's word on when to come back, in seconds.
-    """
-
-    def __init__(self, error: RegistryError, retry_after: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.retry_after = retry_after
-
-
-def origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port: what credentials belong to. None when it is no HTTP address."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
-    except ValueError:
-        return None
-    return (parts.scheme, parts.hostname, port) if parts.hostname and port else None
+WITHOUT_CONTENT = frozenset({"GET", "HEAD"})
+CHOICE = "DOIT_OCI_HTTP"
+"""The variable that says ``requests`` to have everything sent by that library."""
 
 
 class Connection:
@@ -63,13 +43,15 @@ class Connection:
         self._limits = limits
         self._guard = threading.Lock()
         self._opening = threading.Lock()
-        self._session: requests.Session | None = None
+        self._wires: WireTransport | None = None
+        self._session: RequestsTransport | None = None
         self._scheme = "http" if endpoint.insecure else "https"
         self._is_settled = not endpoint.insecure
 
     def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
+        for transport in (self._wires, self._session):
+            if transport is not None:
+                transport.close()
 
     def base(self) -> str:
         """``scheme://host``, without a slash at the end."""
@@ -102,7 +84,7 @@ class Connection:
         headers: Mapping[str, str],
         authorization: str | None,
         content: Content | None = None,
-    ) -> requests.Response:
+    ) -> Reply:
         """A request and its redirects; the credentials stay with the origin that they are for.
 
         ``content`` opens the body that is sent, anew for each hop.
@@ -113,11 +95,11 @@ class Connection:
             sent = dict(headers)
             if authorization and origin(url) == home:
                 sent["Authorization"] = authorization
-            response = self._send(method, url, sent, content)
-            location = response.headers.get("Location", "")
-            if response.status_code not in REDIRECTS or not location:
-                return response
-            response.close()
+            reply = self._send(method, url, sent, content)
+            location = reply.headers.get("Location")
+            if reply.status not in REDIRECTS or not location:
+                return reply
+            reply.close()
             url = self._redirected(url, location)
         raise TransportFailed(
             RegistryError(
@@ -127,101 +109,92 @@ class Connection:
 
     def _redirected(self, url: str, location: str) -> str:
         """Where a redirect leads. Raises: TransportFailed for where we do not go."""
+        from urllib.parse import urljoin
+
         try:
             target = urljoin(url, location)
-            has_user = "@" in urlsplit(target).netloc
         except ValueError:
-            target, has_user = "", False
+            target = ""
         place = origin(target)
-        if place is None or place[0] not in DEFAULT_PORTS or has_user:
+        if place is None:
             why = "redirect to something that is no plain HTTP address"
-        elif urlsplit(url).scheme == "https" and place[0] == "http":
+        elif url.startswith("https:") and place[0] == "http":
             why = "redirect from HTTPS to plain HTTP refused"
         else:
             return target
         raise TransportFailed(RegistryError(why, subject=str(self._endpoint)))
 
-    def post_form(self, url: str, form: Mapping[str, str]) -> requests.Response:
+    def post_form(self, url: str, form: Mapping[str, str]) -> Reply:
         """Raises: TransportFailed."""
-        return self._send("POST", url, {}, data=form)
+        address = self._address(url)
+        return self._library().send("POST", address, {}, form)
+
+    def _address(self, url: str) -> Address:
+        address = parse_address(url)
+        if address is None:
+            raise TransportFailed(not_an_address(self._endpoint.host))
+        return address
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        data: Mapping[str, str] | Content | None = None,
-    ) -> requests.Response:
-        import requests
-
-        session = self._open()
-        sent = data() if callable(data) else data
-        request = requests.Request(
-            method,
-            url,
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"} | dict(headers),
-            data=sent,
+        self, method: str, url: str, headers: Mapping[str, str], content: Content | None = None
+    ) -> Reply:
+        """The one place that chooses: our own wire to read, requests for all that is rare."""
+        address = self._address(url)
+        is_plain = (
+            method in WITHOUT_CONTENT
+            and content is None
+            and self._environ.get(CHOICE) != "requests"
+            and not proxies_for(url, self._environ)
         )
+        if is_plain:
+            return self._wire().send(method, address, headers)
+        sent = content() if content else None
         try:
-            return session.send(
-                request.prepare(),
-                stream=True,
-                allow_redirects=False,
-                timeout=(self._limits.connect_timeout, self._limits.read_timeout),
-                proxies=proxies_for(url, self._environ),
-            )
-        except (requests.RequestException, OSError, ValueError) as error:
-            raise TransportFailed(explain(error, url)) from None
+            return self._library().send(method, address, headers, sent)
         finally:
             close = getattr(sent, "close", None)
             if close is not None:
                 close()
 
-    def _open(self) -> requests.Session:
-        """The session, made at the first request: importing requests costs more than doit."""
+    def _wire(self) -> WireTransport:
+        with self._opening:
+            if self._wires is None:
+                from .wire_transport import WireTransport
+
+                home = origin(f"https://{self._endpoint.host}")
+                self._wires = WireTransport(
+                    self._endpoint, home, environ=self._environ, limits=self._limits
+                )
+            return self._wires
+
+    def _library(self) -> RequestsTransport:
+        """Made at the first request for it: importing it costs more than a small pull."""
         with self._opening:
             if self._session is None:
-                self._session = self._make_session()
+                from .requests_transport import RequestsTransport
+
+                self._session = RequestsTransport(
+                    self._endpoint, environ=self._environ, limits=self._limits
+                )
             return self._session
 
-    def _make_session(self) -> requests.Session:
-        from http.cookiejar import DefaultCookiePolicy
-
-        import requests
-        from urllib3 import disable_warnings
-        from urllib3.exceptions import InsecureRequestWarning
-
-        from .tls import TlsAdapter
-
-        if self._endpoint.insecure:
-            disable_warnings(InsecureRequestWarning)
-        session = requests.Session()
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.mount("http://", TlsAdapter(None, self._environ))
-        session.mount("https://", TlsAdapter(None, self._environ))
-        session.mount(f"https://{self._endpoint.host}/", TlsAdapter(self._endpoint, self._environ))
-        return session
-
-    def text(self, response: requests.Response, limit: int, *, seconds: float) -> bytes:
+    def text(self, reply: Reply, limit: int, *, seconds: float) -> bytes:
         """At most ``limit`` bytes of a body; one that does not end in time is broken off.
 
         Raises: TransportFailed.
         """
         deadline = time.monotonic() + seconds
-        chunks: list[bytes] = []
-        size = 0
-        read = getattr(body(response), "read1", None) or body(response).read
+        found = bytearray()
+        view = memoryview(bytearray(min(CHUNK, limit)))
         try:
-            while size < limit and (chunk := read(min(limit - size, CHUNK))):
-                chunks.append(chunk)
-                size += len(chunk)
+            while len(found) < limit and (count := reply.read_into(view[: limit - len(found)])):
+                found += view[:count]
                 if time.monotonic() > deadline:
                     raise TimeoutError
-        except body_errors() as error:
-            response.close()
+        except OSError as error:
+            reply.close()
             why = "no answer in time" if is_timeout(error) else "the connection broke off"
             raise TransportFailed(
                 RegistryError(why, subject=self._endpoint.host, retryable=True)
             ) from None
-        return b"".join(chunks)
+        return bytes(found)

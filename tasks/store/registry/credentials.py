@@ -10,13 +10,17 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
-from .endpoint import Endpoint
+from ...value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from .endpoint import Endpoint
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -24,14 +28,16 @@ HELPER_TIME = 60.0
 TOKEN_USERNAME = "<token>"  # noqa: S105 - the word that a helper says an identity token by
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(Value):
     """A name and password, or an identity token, or a bearer token. Never shown."""
 
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+    def __repr__(self) -> str:
+        return "Credentials()"
 
     def __bool__(self) -> bool:
         return bool(self.username or self.identity_token or self.registry_token)

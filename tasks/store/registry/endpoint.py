@@ -5,19 +5,21 @@ Spec: containers-registries.conf(5), "Remapping and mirroring registries".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 from ...errors import DeclarationError
 from ...oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES, ImageReference
-from ...oci.registry_settings import Mirror, Registry
+from ...value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ...oci.registry_settings import Mirror, Registry
 
 DOCKER_HUB_API = "registry-1.docker.io"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Value):
     """``host`` is ``name[:port]``; ``name`` is what credentials are looked up by."""
 
     host: str
@@ -55,21 +57,13 @@ def endpoints(reference: ImageReference, registries: Sequence[Registry]) -> tupl
             f'[[registry]] "{registry.prefix}" is blocked', subject=str(reference)
         )
     rest = _rest(name, registry.prefix)
-    own = replace(
-        _with_settings(
-            _endpoint(registry.location + rest if registry.location else name), registry
-        ),
-        insecure=registry.insecure,
-    )
+    place = _endpoint(registry.location + rest if registry.location else name)
+    own = _with_settings(place, registry).replacing(insecure=registry.insecure)
     mirrors = tuple(
-        replace(
-            _with_settings(
-                _endpoint(mirror.location + rest),
-                matching_registry(mirror.location + rest, registries),
-            ),
-            insecure=mirror.insecure,
-            is_mirror=True,
-        )
+        _with_settings(
+            _endpoint(mirror.location + rest),
+            matching_registry(mirror.location + rest, registries),
+        ).replacing(insecure=mirror.insecure, is_mirror=True)
         for mirror in registry.mirrors
         if _serves(mirror, reference)
     )
@@ -81,8 +75,7 @@ def _with_settings(endpoint: Endpoint, registry: Registry | None) -> Endpoint:
     if registry is None:
         return endpoint
     certificates = ((registry.cert, registry.key),) if registry.cert and registry.key else ()
-    return replace(
-        endpoint,
+    return endpoint.replacing(
         authorities=(registry.ca,) if registry.ca else (),
         client_certificates=certificates,
         username_env=registry.username_env,

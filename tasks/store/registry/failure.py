@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from urllib.parse import urlsplit
-
 from ...errors import RegistryError
+from .wire import NotHttp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-def explain(error: Exception, url: str) -> RegistryError:
+class TransportFailed(Exception):
+    """A request that got no usable answer; ``error`` is what to tell people.
+
+    ``retry_after`` is the server's word on when to come back, in seconds.
+    """
+
+    def __init__(self, error: RegistryError, retry_after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after = retry_after
+
+
+def explain_system(error: OSError, subject: str) -> RegistryError:
+    """Why a request over a connection of ours has no answer."""
+    return _explain([error], subject)
+
+
+def explain_requests(error: Exception, subject: str) -> RegistryError:
     """Why a request has no answer, without the words of requests, which tell the whole URL."""
     import requests
 
-    subject = urlsplit(url).netloc.rpartition("@")[2]
-    reasons = list(_causes(error))
     if isinstance(error, requests.exceptions.InvalidURL | ValueError) and not isinstance(
         error, requests.exceptions.ConnectionError
     ):
-        return RegistryError("not an address that can be asked", subject=subject)
+        return not_an_address(subject)
     if isinstance(error, requests.exceptions.ProxyError):
         return RegistryError("the proxy does not answer", subject=subject, retryable=True)
-    if isinstance(error, requests.exceptions.SSLError):
-        return _explain_tls(reasons, subject)
-    if any(is_timeout(reason) for reason in reasons):
-        return RegistryError("no answer in time", subject=subject, retryable=True)
-    return _explain_socket(reasons, subject)
+    reasons = list(_causes(error))
+    if any(_is_unreadable(reason) for reason in reasons):
+        reasons.append(NotHttp())
+    return _explain(reasons, subject)
+
+
+def _is_unreadable(error: BaseException) -> bool:
+    from http.client import BadStatusLine, LineTooLong, RemoteDisconnected
+
+    return isinstance(error, BadStatusLine | LineTooLong) and not isinstance(
+        error, RemoteDisconnected
+    )
+
+
+def not_an_address(subject: str) -> RegistryError:
+    return RegistryError("not an address that can be asked", subject=subject)
 
 
 def is_timeout(error: BaseException) -> bool:
@@ -44,6 +72,24 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield found
         waiting += [found.__cause__, found.__context__, getattr(found, "reason", None)]
         waiting += found.args
+
+
+def _explain(reasons: list[BaseException], subject: str) -> RegistryError:
+    import sys
+
+    # Without ssl in memory no TLS was tried; importing it costs as much as a small pull.
+    if "ssl" in sys.modules:
+        import ssl
+
+        if any(isinstance(reason, ssl.SSLError) for reason in reasons) and not any(
+            isinstance(reason, TimeoutError) for reason in reasons
+        ):
+            return _explain_tls(reasons, subject)
+    if any(is_timeout(reason) for reason in reasons):
+        return RegistryError("no answer in time", subject=subject, retryable=True)
+    if any(isinstance(reason, NotHttp) for reason in reasons):
+        return RegistryError("what it answers is no HTTP", subject=subject, retryable=True)
+    return _explain_socket(reasons, subject)
 
 
 def _explain_tls(reasons: list[BaseException], subject: str) -> RegistryError:

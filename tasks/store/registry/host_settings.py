@@ -7,14 +7,17 @@ containers-registries.conf.d(5), containers-certs.d(5).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import DeclarationError
 from ...oci.registry_settings import Registry, parse_registry
-from .endpoint import Endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from .endpoint import Endpoint
 
 SYSTEM = Path("/etc")
 TABLE = re.compile(rb"^\s*\[\[\s*registry\s*\]\]", re.MULTILINE)
@@ -92,8 +95,7 @@ def with_host_certificates(
             for cert in sorted(folder.glob("*.cert"))
             if (key := cert.with_suffix(".key")).is_file()
         )
-        return replace(
-            endpoint,
+        return endpoint.replacing(
             authorities=(*endpoint.authorities, *sorted(folder.glob("*.crt"))),
             client_certificates=endpoint.client_certificates or pairs,
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ...value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Value):
     """Times are in seconds.
 
     ``attempts`` counts tries in a row without a byte of progress; ``drops`` bounds how often one

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+VARIABLES = (*PROXIES, *(name.upper() for name in PROXIES))
 
 
 def proxies_for(url: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The proxy for a URL, if any; as in Go's tools, never one for this machine itself."""
+    if not any(environ.get(name) for name in VARIABLES):
+        return {}
+    from urllib.parse import urlsplit
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     if _is_loopback(host) or _bypassed(host, parts.port or 0, _variable(environ, "no_proxy")):

@@ -27,13 +27,13 @@ STARTED, CREATED = 202, 201
 def has_blob(client: RegistryClient, descriptor: Descriptor) -> bool:
     """Whether the repository has a blob, of the right size as far as the registry says."""
     try:
-        response = client.request("HEAD", f"blobs/{descriptor.digest}")
+        reply = client.request("HEAD", f"blobs/{descriptor.digest}")
     except RegistryError as error:
         if error.status == 404:
             return False
         raise
-    announced = content_length(response)
-    release(response)
+    announced = content_length(reply)
+    release(reply)
     return announced in (None, descriptor.size)
 
 
@@ -59,24 +59,24 @@ def upload(
     query = ""
     if mount_from:
         query = f"?mount={descriptor.digest}&from={quote(mount_from, safe='')}"
-    response = client.request(
+    reply = client.request(
         "POST",
         f"blobs/uploads/{query}",
         headers={"Content-Length": "0"},
         accepted=frozenset({STARTED, CREATED}),
     )
-    location, mounted = response.headers.get("Location", ""), response.status_code == CREATED
-    release(response)
+    location, mounted = reply.headers.get("Location"), reply.status == CREATED
+    release(reply)
     if mounted:
         return 0
-    response = client.request(
+    reply = client.request(
         "PUT",
         upload_address(client, location, descriptor.digest),
         headers={"Content-Type": "application/octet-stream"},
         accepted=frozenset({CREATED}),
         content=content,
     )
-    release(response)
+    release(reply)
     return descriptor.size
 
 
@@ -98,11 +98,11 @@ def opened(path: Path, descriptor: Descriptor) -> bytes | IO[bytes]:
 
 def push_manifest(client: RegistryClient, raw: bytes, *, media_type: str, reference: str) -> None:
     """Put a manifest under a tag or digest. Raises: RegistryError and its kinds."""
-    response = client.request(
+    reply = client.request(
         "PUT",
         f"manifests/{reference}",
         headers={"Content-Type": media_type},
         accepted=frozenset({CREATED}),
         content=lambda: raw,
     )
-    release(response)
+    release(reply)

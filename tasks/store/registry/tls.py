@@ -1,4 +1,4 @@
-"""TLS for requests: the system's authorities, a registry's own, and client certificates."""
+"""TLS: the system's authorities, a registry's own, and client certificates."""
 
 from __future__ import annotations
 
@@ -7,43 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from requests.adapters import HTTPAdapter
-
 from ...errors import DeclarationError
 from .endpoint import Endpoint
 
-POOL_SIZE = 16
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
-
-class TlsAdapter(HTTPAdapter):
-    """Makes every connection with one context, which is made at the first of them.
-
-    Without an endpoint it serves other hosts: redirects, token realms, a layer's own URLs.
-    """
-
-    def __init__(self, endpoint: Endpoint | None, environ: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._environ = environ
-        self._context: ssl.SSLContext | None = None
-        super().__init__(pool_connections=4, pool_maxsize=POOL_SIZE)
-
-    def build_connection_pool_key_attributes(
-        self, request: Any, verify: Any, cert: Any = None
-    ) -> Any:
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        if host["scheme"] != "https":
-            return host, {}
-        if self._context is None:
-            self._context = tls_context(self._endpoint, self._environ)
-        insecure = self._endpoint is not None and self._endpoint.insecure
-        return host, {
-            "ssl_context": self._context,
-            "cert_reqs": "CERT_NONE" if insecure else "CERT_REQUIRED",
-        }
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """The context has it all."""
 
 
 def tls_context(endpoint: Endpoint | None, environ: Mapping[str, str]) -> ssl.SSLContext:

@@ -6,27 +6,27 @@ Spec: distribution-spec 1.1, "Pulling blobs"; RFC 9110, "Range Requests".
 from __future__ import annotations
 
 import re
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...errors import ContentError, RegistryError, SizeMismatch
-from ..blob_store import PartialBlob
+from ...value import Value
 from .answer import content_length
-from .body import body_errors, reader
-from .client import RegistryClient, release
-from .limits import Limits
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import requests
+    import threading
+    from collections.abc import Callable
+
+    from ..blob_store import PartialBlob
+    from .client import RegistryClient
+    from .limits import Limits
+    from .reply import Reply
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 NOT_FOUND = 404
 WHOLE = frozenset({200})
 PARTIAL = frozenset({200, 206, 416})
-BUFFER = 512 << 10
+BUFFER = 1 << 20
 BATCH = BUFFER // 2
 HAND_OVER = 0.5
 
@@ -35,8 +35,7 @@ class Cancelled(Exception):
     """Another transfer failed, so this one was told to stop; its bytes are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(Value, kw_only=False):
     """First and last byte, inclusive, and the size of the whole where the server says it."""
 
     first: int
@@ -146,19 +145,19 @@ class Transfer:
     def _attempt(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
         """One request. Raises: RegistryError, retryable where the connection broke off."""
         headers = {"Range": f"bytes={partial.offset}-"} if partial.offset else {}
-        response = self._request(partial, headers)
+        reply = self._request(partial, headers)
         try:
-            if partial.offset and not self._is_continuation(response, partial):
+            if partial.offset and not self._is_continuation(reply, partial):
                 self._restart(partial, advance)
-                if response.status_code != 200:
-                    response.close()
-                    response = self._request(partial, {})
-            self._check_head(response, partial)
-            self._copy(response, partial, advance)
+                if reply.status != 200:
+                    reply.close()
+                    reply = self._request(partial, {})
+            self._check_head(reply, partial)
+            self._copy(reply, partial, advance)
         finally:
-            release(response)
+            reply.release()
 
-    def _request(self, partial: PartialBlob, headers: dict[str, str]) -> requests.Response:
+    def _request(self, partial: PartialBlob, headers: dict[str, str]) -> Reply:
         accepted = PARTIAL if headers else WHOLE
         path = f"blobs/{partial.descriptor.digest}"
         try:
@@ -168,28 +167,26 @@ class Transfer:
                 raise
             return self._client.request_foreign(partial.descriptor.urls, headers, accepted)
 
-    def _is_continuation(self, response: requests.Response, partial: PartialBlob) -> bool:
-        found = parse_content_range(response.headers.get("Content-Range", ""))
+    def _is_continuation(self, reply: Reply, partial: PartialBlob) -> bool:
+        found = parse_content_range(reply.headers.get("Content-Range"))
         size = partial.descriptor.size
-        return response.status_code == 206 and continues(found, offset=partial.offset, size=size)
+        return reply.status == 206 and continues(found, offset=partial.offset, size=size)
 
-    def _check_head(self, response: requests.Response, partial: PartialBlob) -> None:
+    def _check_head(self, reply: Reply, partial: PartialBlob) -> None:
         """Raises: ContentError for an answer that cannot be the blob."""
         subject = self._subject(partial)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        if reply.headers.get("Content-Encoding", "identity") != "identity":
             raise ContentError("the registry encodes the blob on its way", subject=subject)
-        announced, size = content_length(response), partial.descriptor.size
-        if response.status_code == 200 and announced not in (None, size):
+        announced, size = content_length(reply), partial.descriptor.size
+        if reply.status == 200 and announced not in (None, size):
             raise SizeMismatch(subject=subject, expected=size, actual=announced or 0)
 
-    def _copy(
-        self, response: requests.Response, partial: PartialBlob, advance: Callable[[int], None]
-    ) -> None:
+    def _copy(self, reply: Reply, partial: PartialBlob, advance: Callable[[int], None]) -> None:
         """Append the body. Raises: RegistryError when it ends too early or stalls.
 
         What arrived before a failure is kept: it was paid for.
         """
-        view, read = memoryview(self._buffer), reader(response)
+        view, read = memoryview(self._buffer), reply.read_into
         pace = Pace(self._limits)
         filled = 0
         try:
@@ -200,7 +197,7 @@ class Transfer:
                 if filled >= BATCH or pace.is_due():
                     self._append(partial, view[:filled], advance)
                     filled = 0
-        except body_errors():
+        except OSError:
             self._append(partial, view[:filled], advance)
             raise self._broken(partial) from None
         self._append(partial, view[:filled], advance)

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self, TypeVar
 
 from ...errors import ContentError, RegistryError
-from ...oci.descriptor import Descriptor
-from ...oci.digest import Digest
 from ...oci.manifest import CONFIG_LIMIT, parse_document
 from ...oci.media_type import INDEXES, MANIFESTS
-from ...oci.reference import ImageReference
-from ...oci.registry_settings import Registry
-from ...progress import Progress
-from ..blob_store import BlobStore, PartialBlob
 from ..registry.client import RegistryClient
 from ..registry.endpoint import endpoints
 from ..registry.host_settings import host_registries, with_host_certificates
@@ -23,7 +14,22 @@ from ..registry.limits import Limits
 from ..registry.transfer import BUFFER, Cancelled, Transfer
 from .source import RawDocument
 
-T = TypeVar("T")
+FEW, SMALL = 3, 4 << 20
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self, TypeVar
+
+    from ...oci.descriptor import Descriptor
+    from ...oci.digest import Digest
+    from ...oci.reference import ImageReference
+    from ...oci.registry_settings import Registry
+    from ...progress import Progress
+    from ..blob_store import BlobStore, PartialBlob
+
+    T = TypeVar("T")
 
 
 class RegistrySource:
@@ -90,22 +96,9 @@ class RegistrySource:
             return documented
         crew = [
             Worker(self._clients, waiting, store, self._progress)
-            for _ in range(max(1, min(jobs, len(waiting))))
+            for _ in range(crew_size(waiting, jobs))
         ]
-        stop = threading.Event()
-        threads = [
-            threading.Thread(target=worker.work, args=(stop,), daemon=True) for worker in crew
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        finally:
-            stop.set()
-        for worker in crew:
-            if worker.failure is not None:
-                raise worker.failure
+        work_together(crew)
         return documented + sum(worker.moved for worker in crew)
 
     def _wanted(self) -> str:
@@ -134,6 +127,36 @@ class RegistrySource:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def crew_size(waiting: Sequence[Descriptor], jobs: int) -> int:
+    """How many connections are worth opening; a few small blobs follow each other on one."""
+    if len(waiting) <= FEW and sum(each.size for each in waiting) <= SMALL:
+        return 1
+    return max(1, min(jobs, len(waiting)))
+
+
+def work_together(crew: Sequence[Worker]) -> None:
+    """Returns when nothing is left to fetch.
+
+    Raises: the first failure, after all have stopped; an interrupt at once.
+    """
+    stop = threading.Event()
+    others = [
+        threading.Thread(target=worker.work, args=(stop,), daemon=True) for worker in crew[1:]
+    ]
+    for thread in others:
+        thread.start()
+    try:
+        crew[0].work(stop)
+        if isinstance(crew[0].failure, Exception | None):
+            for thread in others:
+                thread.join()
+    finally:
+        stop.set()
+    for worker in crew:
+        if worker.failure is not None:
+            raise worker.failure
 
 
 class Worker:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
-
 from ...errors import OfflineError
-from ...oci.descriptor import Descriptor
-from ...oci.digest import Digest
-from ...oci.reference import ImageReference
-from ...oci.registry_settings import Registry
-from ...progress import Progress
-from ..blob_store import BlobStore
-from ..registry.limits import Limits
+from ...value import Value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Protocol, Self
+
+    from ...oci.descriptor import Descriptor
+    from ...oci.digest import Digest
+    from ...oci.reference import ImageReference
+    from ...oci.registry_settings import Registry
+    from ...progress import Progress
+    from ..blob_store import BlobStore
+    from ..registry.limits import Limits
     from .local import LocalSource
+else:
+    Protocol = object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawDocument:
+class RawDocument(Value):
     """A manifest or an index as it came, with what was said of its media type."""
 
     raw: bytes
