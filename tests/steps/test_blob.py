@@ -331,7 +331,7 @@ def test_failure_of_one_blob_stops_the_others_and_keeps_what_they_have(
     with pytest.raises(RegistryError, match="403"):
         puller.fetch(name, locked)
     assert small not in puller.stored()
-    assert puller.leftovers() == [f"{large.replace(':', '-')}.partial"] or large in puller.stored()
+    assert f"{large.replace(':', '-')}.partial" in puller.leftovers() or large in puller.stored()
 
 
 def test_blob_of_no_bytes_needs_no_request(fake_registry: FakeRegistry, puller: Puller) -> None:
