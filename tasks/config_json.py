@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ContentError, ConversionError, DeclarationError, SchemaViolations
 from .oci.canonical_json import pretty
@@ -25,17 +24,22 @@ from .oci.runtime_config import (
 )
 from .project.override_keys import RUN_ONLY
 from .store.atomic import write_atomic
-from .store.directory_owner import Owner, directory_owners
+from .store.directory_owner import directory_owners
 from .store.rootfs_file import read_rootfs_file
+from .value import Value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .project.images import BundleDeclaration
+    from .store.directory_owner import Owner
 
 EPOCH = 1
 LARGEST_FILE = 16 << 20
 
 
-class Sources(NamedTuple):
+class Sources(Value, kw_only=False):
     """Everything that is read for one config.json."""
 
     image_config: Mapping[str, Any]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from . import __version__
 from .errors import DeclarationError, DoitOciError
@@ -17,6 +16,10 @@ from .project.images import ImageSet, load_images
 from .project.named_lines import Lines, to_lines
 from .project.workspace import Workspace
 from .store.atomic import write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SECTIONS = ("images", "bundles")
 

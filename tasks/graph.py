@@ -12,13 +12,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .cli import split, take_options
 from .errors import DeclarationError, UnknownTarget
-from .project.plan import Options, Plan, TaskDict
+from .project.plan import Options, Plan
 from .project_folder import open_plan
 from .step import Work
 from .steps import Steps
@@ -39,6 +39,23 @@ __all__ = [
 
 STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
 GROUPS = ("blob", "layout", "rootfs", "config", "bundle", "check")
+
+
+class TaskDict(TypedDict, total=False):
+    """The keys of doit's task dictionaries that are used here."""
+
+    basename: str
+    name: str
+    doc: str
+    actions: list[Any]
+    uptodate: list[Any]
+    task_dep: list[str]
+    verbosity: int
+    title: Callable[[Any], str]
+    clean: list[Any]
+    pos_arg: str
+    params: list[Mapping[str, Any]]
+    meta: Mapping[str, Any]
 
 
 def select(plan: Plan, words: Sequence[str]) -> list[str] | None:

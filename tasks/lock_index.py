@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import DoitOciError
 from .project.lock import Lock, load_lock
@@ -17,6 +16,7 @@ from .project.named_lines import Lines, to_lines
 from .store.atomic import write_atomic
 from .warm import is_settled, signature
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .project.workspace import Workspace
 

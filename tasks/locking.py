@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from . import resolve as resolve_step
 from .errors import ContentError, StaleLock
@@ -17,6 +16,10 @@ from .project.lock import Lock, load_lock
 from .project.plan import Plan, blobs_of
 from .store.atomic import write_atomic
 from .store.guard import guard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SAVE_EVERY = 1.0
 """Seconds between two writings of the lock while images are resolved."""

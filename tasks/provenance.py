@@ -8,16 +8,16 @@ Spec: in-toto Statement v1; SLSA 1.0 Provenance v1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import __version__
 from .oci.canonical_json import pretty
 from .oci.digest import parse_digest
 from .store.bundle_digest import file_digest
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import Any
 
     from .oci.descriptor import Descriptor
     from .oci.locked_image import LockedImage, LockedPlatform

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .errors import ContentError
 from .oci.digest import Digest
 from .progress import Progress, Silent
 from .store.layers import build, builder
 from .store.layers.source import LayerSource, UnpackLimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["LayerSource", "UnpackLimits", "build_rootfs", "remove_tree", "rootfs_key"]
 

@@ -69,13 +69,16 @@ class Steps:
         self.plan = plan
         self.space = plan.workspace
         self.locking = Locking(plan)
+        self._caching: Caching | None = None
 
     @property
     def caching(self) -> Caching:
-        """The remote cache, which most projects have none of."""
-        from .caching import Caching
+        """The remote cache, which most projects have none of; it remembers what failed."""
+        if self._caching is None:
+            from .caching import Caching
 
-        return Caching(self.plan, self.locking)
+            self._caching = Caching(self.plan, self.locking)
+        return self._caching
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the store has a file of that name and size."""

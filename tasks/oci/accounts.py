@@ -5,15 +5,14 @@ Spec: image-spec 1.1 conversion.md, "Config.User"; config.md, "User"; passwd(5),
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import ConversionError
+from ..value import Value
 
 LARGEST_ID = 0xFFFF_FFFE
 """The next number means "no change" to chown(2)."""
 
 
-class Account(NamedTuple):
+class Account(Value, kw_only=False):
     """``home`` is empty where no entry of passwd says one."""
 
     uid: int
@@ -22,7 +21,7 @@ class Account(NamedTuple):
     home: str
 
 
-class PasswdEntry(NamedTuple):
+class PasswdEntry(Value, kw_only=False):
     """The fields of passwd(5) that count here."""
 
     name: str
@@ -31,7 +30,7 @@ class PasswdEntry(NamedTuple):
     home: str
 
 
-class GroupEntry(NamedTuple):
+class GroupEntry(Value, kw_only=False):
     """The fields of group(5) that count here."""
 
     name: str

@@ -6,7 +6,10 @@ Sorted keys, no spaces, UTF-8; integers only, because floats have no single spel
 from __future__ import annotations
 
 import json
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def canonical(value: Any) -> bytes:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from ..errors import ContentError
 from ..value import Value
 from .digest import Digest, parse_digest
 from .platform import Platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 NO_ANNOTATIONS: Mapping[str, str] = MappingProxyType({})
 

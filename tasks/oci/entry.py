@@ -7,9 +7,12 @@ work from: they are the same for root and ordinary users, any umask, locale and 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from ..value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 FILE, DIRECTORY, SYMLINK, CHARACTER, BLOCK, FIFO = "file", "dir", "symlink", "char", "block", "fifo"
 

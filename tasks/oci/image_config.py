@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from ..errors import ContentError
 from ..value import Value
 from .digest import ChainID, DiffID, Digest, digest_bytes, parse_digest
 from .manifest import load_object
 from .platform import Platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ImageConfig(Value):

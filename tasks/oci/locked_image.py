@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from ..errors import ContentError
 from ..value import Value
 from .descriptor import Descriptor
 from .digest import DiffID, Digest, parse_digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class LockedLayer(Value):

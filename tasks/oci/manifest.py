@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from ..errors import ContentError, UnsupportedMediaType
 from ..value import Value
@@ -24,6 +23,10 @@ from .media_type import (
     OCI_MANIFEST,
     SCHEMA1,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MANIFEST_LIMIT = 4 << 20
 """Bytes of a manifest or an index: what registries must accept, and all that is read here."""

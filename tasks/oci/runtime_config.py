@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
 from ..errors import ConversionError
+from ..value import Value
 from . import runtime_defaults
 from .accounts import Account, needs_accounts, resolve_user
 from .capability import effective_capabilities
@@ -19,6 +19,10 @@ from .config_draft import BUILT_IN, IMAGE, Draft, pointer
 from .env_file import parse_env_file
 from .runtime_linux import add_linux
 from .runtime_mounts import add_mounts, scratch_targets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ANNOTATION = "org.opencontainers.image."
 UNSAFE_LABELS = (
@@ -31,7 +35,7 @@ UNSAFE_LABELS = (
 """What runtimes take as orders, down to replacing the filter of system calls: an image may not."""
 
 
-class RuntimeConfigResult(NamedTuple):
+class RuntimeConfigResult(Value, kw_only=False):
     """``origins``: JSON pointer of each leaf → where it came from.
 
     ``entrypoint`` is what stays in front of arguments from the command line; ``notes`` are things
@@ -44,7 +48,7 @@ class RuntimeConfigResult(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Inputs(NamedTuple):
+class Inputs(Value):
     """What the parts of the translation read: the image's ``config`` object and the overrides."""
 
     image: Mapping[str, Any]

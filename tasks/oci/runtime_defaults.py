@@ -6,7 +6,10 @@ namespace, a filter of system calls, and more masked paths. Nothing here depends
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 OCI_VERSION = "1.0.2"
 """The lowest that has all that is written here, so that older runtimes take it too."""

@@ -6,14 +6,16 @@ Spec: runtime-spec 1.2 config-linux.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, DeclarationError
 from .config_draft import BUILT_IN, Draft
 from .runtime_defaults import MASKED_PATHS, NAMESPACES, READONLY_PATHS
 from .seccomp import default_profile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .runtime_config import Inputs
 
 SHARED = {"network": "host", "pid": "host", "ipc": "host", "uts": "host"}

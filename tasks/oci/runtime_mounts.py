@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError
 from .config_draft import BUILT_IN, IMAGE, Draft
 from .runtime_defaults import SCRATCH_OPTIONS, SCRATCH_OWNER, SHM, default_mounts
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    Item = tuple[dict[str, Any], str]
+
     from .runtime_config import Inputs
 
 PROJECT = "../../../"
@@ -24,8 +28,6 @@ PROPAGATION = frozenset({"shared", "rshared", "slave", "rslave", "private", "rpr
 
 RESERVED = ((), ("proc",), ("sys",))
 """Where an image may not put volumes: they would take the place of what protects the host."""
-
-Item = tuple[dict[str, Any], str]
 
 
 def add_mounts(draft: Draft, inputs: Inputs) -> None:

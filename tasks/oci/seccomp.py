@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from .seccomp_table import (
     ALLOWED,
@@ -13,6 +12,10 @@ from .seccomp_table import (
     PERSONALITIES,
     REFUSED,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 EPERM, EINVAL, ENOSYS = 1, 22, 38
 AF_NETLINK, NETLINK_AUDIT = 16, 9

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import DeclarationError, SchemaViolations
 from .images import FORMAT
@@ -18,6 +17,10 @@ from .quantity import parse_bytes
 from .runtime_rules import unknown_keys
 from .schema import Violation, violations_of
 from .suggestion import did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 NOT_OVERRIDES = frozenset({"image", "platform", "extends", "unset", "spec", "check"})
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import UnknownTarget
+from ..value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 FORMAT = 2
 """Of the compiled JSON; a reader of another format compiles anew."""
 
-Value = TypeVar("Value")
 
-
-class ImageDeclaration(NamedTuple):
+class ImageDeclaration(Value):
     """``image`` is the reference as it was written; ``platforms`` is empty for the default."""
 
     name: str
@@ -28,7 +30,7 @@ class ImageDeclaration(NamedTuple):
     pull_policy: str
 
 
-class BundleDeclaration(NamedTuple):
+class BundleDeclaration(Value):
     """``overrides`` is in normal form (see project/overrides.py), without run-only keys' effects.
 
     ``origins`` maps a JSON pointer in ``overrides`` to ``defaults``, ``extends NAME`` or
@@ -47,16 +49,16 @@ class BundleDeclaration(NamedTuple):
     folder: str
 
 
-class Declared(Mapping[str, Value], Generic[Value]):
+class Declared(Mapping):  # type: ignore[type-arg]
     """Declarations by name, each made when it is asked for."""
 
     __slots__ = ("_make", "_raw")
 
-    def __init__(self, raw: Mapping[str, Any], make: Callable[[str, Any], Value]) -> None:
+    def __init__(self, raw: Mapping[str, Any], make: Callable[[str, Any], Any]) -> None:
         self._raw = raw
         self._make = make
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> Any:
         return self._make(name, self._raw[name])
 
     def __iter__(self) -> Iterator[str]:

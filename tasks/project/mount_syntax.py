@@ -6,9 +6,12 @@ Spec: Compose "volumes", "tmpfs", "devices", "secrets"; runtime-spec 1.2 config.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from .quantity import parse_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Report = Callable[[tuple[str | int, ...], str], None]
 

@@ -17,9 +17,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ..errors import DeclarationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def to_lines(head: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -63,7 +66,7 @@ class Lines:
         return Section(self, key, self.content.index(b"{\n", start) + 1, end)
 
 
-class Section(Mapping[str, Any]):
+class Section(Mapping):  # type: ignore[type-arg]
     """Entries by name, each read when it is asked for, or all of them where many are."""
 
     __slots__ = ("_all", "_asked", "_end", "_key", "_lines", "_start")

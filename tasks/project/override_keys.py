@@ -7,12 +7,15 @@ and keys that contradict each other. Spec: Compose "services".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..oci.capability import ALL, CAPABILITIES, parse_capability
 from . import mount_syntax
 from .mount_syntax import Report
 from .quantity import parse_bytes, parse_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PLAIN_KEYS = """
 annotations cgroup_limits cgroup_parent command cpu_period cpu_quota cpu_shares cpuset domainname

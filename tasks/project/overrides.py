@@ -8,7 +8,10 @@ lower level or the image says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MERGED_BY_KEY = frozenset(
     {

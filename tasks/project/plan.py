@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from _thread import allocate_lock
+from collections.abc import Callable
 
 from ..errors import UnknownTarget
 from ..oci.platform import Platform, parse_platform
 from ..progress import Progress, Silent
 from ..value import Value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..oci.descriptor import Descriptor
     from ..oci.locked_image import LockedImage, LockedPlatform
     from .images import BundleDeclaration, ImageSet
     from .lock import Lock
     from .workspace import Workspace
-
-
-class TaskDict(TypedDict, total=False):
-    """The keys of doit's task dictionaries that are used here."""
-
-    basename: str
-    name: str
-    doc: str
-    actions: list[Any]
-    uptodate: list[Any]
-    task_dep: list[str]
-    verbosity: int
-    title: Callable[[Any], str]
-    clean: list[Any]
-    pos_arg: str
-    params: list[Mapping[str, Any]]
-    meta: Mapping[str, Any]
 
 
 class Options(Value):
@@ -59,7 +42,7 @@ class Unsaved:
 
     def __init__(self) -> None:
         self.changes: list[Callable[[Lock], Lock]] = []
-        self.guard = threading.Lock()
+        self.guard = allocate_lock()
         self._due = 0.0
 
     def saved(self, started: float, ended: float) -> None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
 
 from ..figures import count_text, short_digest
+from ..value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MISSING = object()
 DIGEST_LENGTH = 64
@@ -40,7 +44,7 @@ SAME = {
 }
 
 
-class Change(NamedTuple):
+class Change(Value, kw_only=False):
     """One place in the parts, and what stood and stands there; MISSING where nothing does."""
 
     path: tuple[str, ...]

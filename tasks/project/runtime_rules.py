@@ -7,10 +7,13 @@ or a mount's source is there) is the runtime's to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from .schema import Violation, load_schema, violations_of
 from .suggestion import did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CONFIG = "runtime-spec/config"
 OWN_NAMESPACE = {"hostname": "uts", "domainname": "uts"}

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..value import Value
 from .acceptance import Acceptance
 from .suggestion import did_you_mean
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
     from referencing import Registry
@@ -40,7 +43,7 @@ TYPES = {
 }
 
 
-class Violation(NamedTuple):
+class Violation(Value, kw_only=False):
     """``path`` leads from the document's root to the place; ``message`` says what is wrong."""
 
     path: tuple[str | int, ...]

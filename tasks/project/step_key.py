@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NewType
 
 from ..oci.canonical_json import canonical
 from ..oci.digest import digest_bytes
 
-StepKey = NewType("StepKey", str)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NewType
+
+    StepKey = NewType("StepKey", str)
+else:
+    StepKey = str
 
 PARTS = frozenset({"step", "epoch", "inputs", "params", "platform"})
 

@@ -6,12 +6,11 @@ bundle = sha256 of canonical JSON {"config": sha256 of config.json, "rootfs": ro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..errors import StoreError
 from ..oci.canonical_json import canonical
 from ..oci.digest import digest_bytes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

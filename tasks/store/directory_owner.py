@@ -6,18 +6,14 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from ..errors import StoreError
 from ..oci.entry import DIRECTORY, Entry
 
-
-class Owner(NamedTuple):
-    """``mode`` is the twelve permission bits."""
-
-    mode: int
-    uid: int
-    gid: int
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Owner = tuple[int, int, int]
+    """Mode (the twelve permission bits), uid and gid."""
 
 
 def directory_owners(entries: Path, paths: Iterable[str]) -> dict[str, Owner]:
@@ -46,5 +42,5 @@ def directory_owners(entries: Path, paths: Iterable[str]) -> dict[str, Owner]:
             start = content.rfind(b"\n", 0, place) + 1
             entry = Entry.from_line(content[start : content.index(b"\n", place)])
             if entry.type == DIRECTORY:
-                found[path] = Owner(entry.mode, entry.uid, entry.gid)
+                found[path] = (entry.mode, entry.uid, entry.gid)
     return found

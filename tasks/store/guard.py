@@ -6,10 +6,10 @@ import contextlib
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

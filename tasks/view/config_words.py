@@ -57,7 +57,7 @@ def runtime_config_words(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iter
 def _words(old: Any, new: Any) -> Iterator[str]:
     for change in changes(old, new):
         name = NAMES.get(".".join(change.path))
-        yield param_words(change._replace(path=(name,) if name else change.path), short_digest)
+        yield param_words(change.replacing(path=(name,) if name else change.path), short_digest)
 
 
 def _image(document: Mapping[str, Any]) -> dict[str, Any]:

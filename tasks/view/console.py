@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
 from ..figures import count_text, short_digest, size_text, time_text
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from ..project.plan import Options
     from .display import Display
     from .events import Event, Events, Totals

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
 
 from ..figures import count_text, size_text, time_text
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from .console import Console
     from .events import Events, Item
     from .live_view import LiveView

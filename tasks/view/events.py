@@ -8,21 +8,31 @@ error, because standard output belongs to the container and to requested data) a
 from __future__ import annotations
 
 import json
-import threading
+import sys
 import time
+from _thread import RLock
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
 
 from ..errors import DoitOciError
 from ..store.atomic import write_atomic
 
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+    Event = dict[str, Any]
+    Listener = Callable[[Event], None]
 
 VERSION = 1
 BETWEEN_BYTES = 1.0
 """Seconds between two ``bytes`` events of one item."""
+
+
+def _thread_name() -> str:
+    """The name of this thread; where no other can be, threading is not loaded to ask."""
+    threading = sys.modules.get("threading")
+    return threading.current_thread().name if threading else "MainThread"
 
 
 class Item:
@@ -109,7 +119,7 @@ class Events:
         self.totals = Totals()
         self._version, self._words = version, list(words)
         self._clock, self._wall = clock, wall
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._open: dict[int, Item] = {}
         self._count = 0
         self._origin: float | None = None
@@ -125,7 +135,7 @@ class Events:
             event = {"item": item.number, "kind": kind, "subject": subject}
             event |= {"total": total} if total is not None else {}
             event |= {"why": why} if why else {}
-            self._tell("start", event | {"worker": threading.current_thread().name})
+            self._tell("start", event | {"worker": _thread_name()})
             return item.number
 
     def advance(self, item: int, count: int) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import DeclarationError, DoitOciError
 from ...oci.entry import Entry
 from ...project.plan import Plan
 from ...store.recorded_entries import show
-from ..events import Event, load_record, short
+from ..events import load_record, short
 from ..why import Finding, Origin, find_origins, find_reasons
+
+if TYPE_CHECKING:
+    from ..events import Event
 
 LARGEST = 15
 """Files of each bundle that are named."""
