@@ -7,8 +7,9 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ...progress import Progress
 from . import index, remote, staging, unpack
@@ -54,16 +55,24 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
 
 def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dict[str, str]:
     fresh: set[int] = set()
+    wanting: frozenset[int] = frozenset()
     merging = Merging(build)
     for attempt in range(ATTEMPTS):
-        fresh |= unpack_missing(build, layers_work, progress, arrived=merging.advance)
+        fresh |= unpack_missing(
+            build, layers_work, progress, arrived=merging.advance, wanting=wanting
+        )
         try:
             with ExitStack() as held:
                 for source in build.layers:
                     held.enter_context(staging.locked(build.guard(source), fcntl.LOCK_SH))
-                if None in [load_facts(build, source) for source in build.layers]:
-                    continue
+                if not merging.is_current():
+                    merging = Merging(build)
                 merging.advance()
+                if not merging.is_complete:
+                    continue
+                wanting = merging.wanting()
+                if wanting:
+                    continue
                 count = _assemble(build, work, merging.tree, fresh, attempt)
             break
         except AlteredLayer as altered:
@@ -76,32 +85,44 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
 
 
 class Merging:
-    """Merges layers in their order as they arrive, while others are still being unpacked.
-
-    An index depends on its diff_id alone, so a layer that is unpacked anew needs no new merge.
-    """
+    """Merges layers in their order as they arrive, while others are still being unpacked."""
 
     def __init__(self, build: Build) -> None:
         self.tree = Tree()
         self._build = build
-        self._next = 0
+        self._facts: list[dict[str, Any]] = []
         self._entries = self._bytes = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self._facts) == len(self._build.layers)
+
+    def is_current(self) -> bool:
+        """Whether the layers are still those that were merged: which files they lack may differ."""
+        layers = self._build.layers[: len(self._facts)]
+        return self._facts == [load_facts(self._build, source) for source in layers]
+
+    def wanting(self) -> frozenset[int]:
+        """Positions of the layers that lack files which are seen after all."""
+        lacking = {at for at, facts in enumerate(self._facts) if facts["absent"]}
+        return frozenset(self.tree.absent_in(lacking)) if lacking else frozenset()
 
     def advance(self) -> None:
         """Merge what can be merged now. Raises: LayerError, LimitExceeded."""
-        while self._next < len(self._build.layers):
-            source = self._build.layers[self._next]
+        while not self.is_complete:
+            position = len(self._facts)
+            source = self._build.layers[position]
             facts = load_facts(self._build, source)
             if facts is None:
                 return
             self._count(facts)
             self.tree.apply(
-                self._next,
-                _records(self._build.layer_path(source) / unpack.INDEX_FILE),
+                position,
+                partial(index.records_of, self._build.layer_path(source) / unpack.INDEX_FILE),
                 whiteouts=facts["whiteouts"],
                 subject=f"layer {source.descriptor.digest}",
             )
-            self._next += 1
+            self._facts.append(facts)
 
     def _count(self, facts: dict[str, Any]) -> None:
         self._entries += facts["entries"]
@@ -176,15 +197,6 @@ def _open(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def _records(path: Path) -> Callable[[], Iterator[tuple[bytes, bytes]]]:
-    def read() -> Iterator[tuple[bytes, bytes]]:
-        file: BinaryIO
-        with open(path, "rb", buffering=0) as file:
-            yield from index.read_records(file)
-
-    return read
-
-
 def load_lost(build: Build) -> dict[bytes, list[tuple[str, str]]]:
     """What could not be represented of the layers' inodes, by identity."""
     found: dict[bytes, list[tuple[str, str]]] = {}
@@ -193,7 +205,9 @@ def load_lost(build: Build) -> dict[bytes, list[tuple[str, str]]]:
             for line in file:
                 number, what, why = json.loads(line)
                 key = identity(position.to_bytes(2, "little") + index.pack(0, number))
-                found.setdefault(key, []).append((what, why))
+                known = found.setdefault(key, [])
+                if (what, why) not in known:
+                    known.append((what, why))
     return found
 
 

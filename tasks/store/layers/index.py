@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from ...oci import entry
 
-FORMAT = 2
+FORMAT = 3
 
 WHITEOUT, OPAQUE, HARD_LINK = "whiteout", "opaque", "link"
 KINDS = (
@@ -34,6 +35,9 @@ CODES = {kind: code for code, kind in enumerate(KINDS)}
 NANOSECONDS = 1_000_000_000
 READ = 1 << 17
 
+ABSENT = bytes(32)
+"""In place of the sha256 of a file that its pool lacks, because upper layers hid it."""
+
 LENGTHS = struct.Struct("<HI")
 """Bytes of the path, bytes of the rest: what stands before each record."""
 
@@ -44,6 +48,7 @@ The target and the extended attributes, as the JSON text of an entry, follow.
 """
 
 NUMBER = struct.Struct("<I")
+SHA256 = slice(META.size - 42, META.size - 10)
 
 
 class Meta:
@@ -101,6 +106,10 @@ def kind_of(record: bytes) -> int:
     return record[0]
 
 
+def sha256_of(record: bytes) -> bytes:
+    return record[SHA256]
+
+
 def number_of(record: bytes) -> int:
     found: int = NUMBER.unpack_from(record, 1)[0]
     return found
@@ -146,6 +155,12 @@ def read_records(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             return
         buffer = buffer[position:] + more
         position = 0
+
+
+def records_of(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Path and record of each entry of an index file."""
+    with open(path, "rb", buffering=0) as file:
+        yield from read_records(file)
 
 
 class Writer:

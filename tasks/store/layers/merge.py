@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ...errors import LayerError, LimitExceeded
 from .index import (
+    ABSENT,
     DIRECTORY_CODE,
+    FILE_CODE,
     HARD_LINK_CODE,
     OPAQUE_CODE,
+    SHA256,
     SYMLINK_CODE,
     WHITEOUT_CODE,
     kind_of,
@@ -31,6 +34,8 @@ LEAF_COST, DIRECTORY_COST, PREFIX_COST = 200, 620, 160
 
 LAYER_BYTES = 2
 """Each record in the tree has its layer's position before it."""
+
+ABSENT_AT = slice(LAYER_BYTES + SHA256.start, LAYER_BYTES + SHA256.stop)
 
 Records = Iterable[tuple[bytes, bytes]]
 
@@ -81,6 +86,22 @@ class Tree:
             total += len(children)
             pending.extend(x for x in children.values() if isinstance(x, Directory))
         return total
+
+    def absent_in(self, layers: set[int]) -> set[int]:
+        """Those of ``layers`` from which the tree shows files that their pools lack."""
+        heads = {position.to_bytes(LAYER_BYTES, "little") for position in layers}
+        found, pending = set(), [self.root]
+        while pending:
+            for node in pending.pop().children.values():
+                if isinstance(node, Directory):
+                    pending.append(node)
+                elif (
+                    node[:LAYER_BYTES] in heads
+                    and node[LAYER_BYTES] == FILE_CODE
+                    and node[ABSENT_AT] == ABSENT
+                ):
+                    found.add(layer_of(node))
+        return found
 
     def spend_for_now(self, cost: int) -> None:
         """Memory that is free again when the layer's whiteouts are done."""

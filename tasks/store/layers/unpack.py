@@ -22,6 +22,8 @@ from ...errors import DoitOciError, LayerError, UnsafeEntry
 from ...oci import entry
 from ...oci.whiteout import AUFS_PREFIX, OPAQUE, PREFIX, is_whiteout, parse_whiteout
 from . import index
+from .completing import Completing
+from .cover import WORTH_LEAVING, Cover
 from .pool import Metadata, Pool, Unrepresented
 from .source import LayerSource, UnpackLimits, over
 from .stream import LayerStream
@@ -74,14 +76,22 @@ class LayerWriter:
     """Takes the members of one layer into its pool and index."""
 
     def __init__(
-        self, pool: Pool, writer: index.Writer, limits: UnpackLimits, *, subject: str
+        self,
+        pool: Pool,
+        writer: index.Writer,
+        limits: UnpackLimits,
+        *,
+        subject: str,
+        cover: Cover | None = None,
     ) -> None:
         self._pool = pool
         self._writer = writer
         self._limits = limits
         self._subject = subject
+        self._cover = cover
         self.bytes = 0
         self.whiteouts = 0
+        self.absent = 0
         self._makers: dict[str, Callable[[Member, bytes, TarReader], None]] = {
             entry.FILE: self._file,
             entry.DIRECTORY: self._directory,
@@ -167,7 +177,11 @@ class LayerWriter:
                 "unpacked_bytes", f"unpacks to more than {self._limits.unpacked_bytes} bytes"
             )
         number = self._writer.count
-        sha256 = self._pool.add_file(number, member, reader)
+        if member.size >= WORTH_LEAVING and self._cover is not None and self._cover.hides(path):
+            sha256 = index.ABSENT
+            self.absent += 1
+        else:
+            sha256 = self._pool.add_file(number, member, reader)
         self._record(member, path, number, size=member.size, sha256=sha256)
 
     def _directory(self, member: Member, path: bytes, reader: TarReader) -> None:
@@ -210,10 +224,13 @@ def unpack_layer(
     ahead: bool,
     advance: Callable[[int], None],
     note: Callable[[str], None],
+    cover: Cover | None = None,
+    partial: Path | None = None,
 ) -> dict[str, Any]:
     """Fill ``directory`` (new and empty) from a layer's blob, and return what layer.json holds.
 
-    ``ahead`` lets a thread inflate and hash while this one writes.
+    ``ahead`` lets a thread inflate and hash while this one writes. Large files that ``cover``
+    hides are left out. ``partial`` is the same layer with such files missing: only they are made.
 
     Raises: ContentError, LayerError, OSError.
     """
@@ -231,8 +248,15 @@ def unpack_layer(
                 single=owners == SINGLE, unrepresented=Unrepresented(unrepresented).add
             )
             writer = index.Writer(index_file)
+            where = pool, str(pool_path), metadata
             layer = LayerWriter(
-                Pool(pool, str(pool_path), metadata), writer, limits, subject=stream.subject
+                Completing(*where, index.records_of(partial / INDEX_FILE))
+                if partial
+                else Pool(*where),
+                writer,
+                limits,
+                subject=stream.subject,
+                cover=cover,
             )
             pieces = stream.pieces()
             if ahead:
@@ -250,6 +274,7 @@ def unpack_layer(
         "entries": writer.count,
         "whiteouts": layer.whiteouts,
         "bytes": layer.bytes,
+        "absent": layer.absent,
         "index": os.stat(directory / INDEX_FILE).st_size,
         "owners": owners,
     }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from ...progress import Progress
-from . import staging, unpack
+from . import completing, index, staging, unpack
 from .build import Build, load_facts
+from .cover import Cover, Records
 from .crew import Alone, Crew, Forked
+from .remove import remove_here
 from .source import LayerSource
 
 WORKERS = 2
@@ -33,30 +35,46 @@ def _retire(build: Build, work: Path, source: LayerSource) -> None:
 
 
 def unpack_missing(
-    build: Build, work: Path, progress: Progress, *, arrived: Callable[[], None]
+    build: Build,
+    work: Path,
+    progress: Progress,
+    *,
+    arrived: Callable[[], None],
+    wanting: frozenset[int],
 ) -> set[int]:
     """Unpack each layer that nobody has unpacked yet; the positions of those done here.
 
-    The longest first. A layer that another process is at is left to it, and waited for only
+    The uppermost first, so that lower ones can leave out what those hide; ``wanting`` are those
+    that left out too much. A layer that another process is at is left to it, and waited for only
     when there is nothing else to do: whoever waits holds no other layer's lock. ``arrived`` is
     called after each layer, while others are still being worked at.
     """
-    missing = [
-        position
-        for position, source in enumerate(build.layers)
-        if load_facts(build, source) is None
-    ]
+    missing = [x for x in range(len(build.layers)) if not is_ready(build, x, wanting)]
     for position in sorted(set(range(len(build.layers))) - set(missing)):
         descriptor = build.layers[position].descriptor
         progress.finish(progress.start("layer", str(descriptor.digest), descriptor.size), "reused")
     if not missing:
         return set()
-    missing.sort(key=lambda position: -build.layers[position].descriptor.size)
+    missing.reverse()
     crew = _crew(build, work, progress, missing)
     try:
-        return Unpacking(build, work, crew, missing, arrived).run()
+        found = Unpacking(build, work, crew, missing, wanting)
+        return found.run(arrived)
     finally:
         crew.close()
+
+
+def is_ready(build: Build, position: int, wanting: frozenset[int]) -> bool:
+    """Whether a layer is unpacked as far as is known to be needed."""
+    facts = load_facts(build, build.layers[position])
+    return facts is not None and not (position in wanting and facts["absent"])
+
+
+def _upper(build: Build, position: int) -> Iterator[Records]:
+    """The records of those layers above ``position`` that are unpacked, the uppermost first."""
+    for source in reversed(build.layers[position + 1 :]):
+        if load_facts(build, source) is not None:
+            yield index.records_of(build.layer_path(source) / unpack.INDEX_FILE)
 
 
 def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> Crew:
@@ -65,16 +83,20 @@ def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> C
         return progress.start("layer", str(descriptor.digest), descriptor.size)
 
     def do(position: int, advance: Callable[[int], None], note: Callable[[str], None]) -> None:
+        source = build.layers[position]
+        partial = load_facts(build, source) is not None
         directory = work / f"layer-{position}"
         directory.mkdir(0o700)
         unpack.unpack_layer(
-            build.layers[position],
+            source,
             directory,
             limits=build.limits,
             owners=build.owners,
             ahead=build.forks,
             advance=advance,
             note=note,
+            cover=None if partial else Cover(lambda: _upper(build, position)),
+            partial=build.layer_path(source) if partial else None,
         )
 
     worth = sum(build.layers[x].descriptor.size > WORTH_A_WORKER for x in missing)
@@ -92,17 +114,17 @@ class Unpacking:
         work: Path,
         crew: Crew,
         missing: list[int],
-        arrived: Callable[[], None],
+        wanting: frozenset[int],
     ) -> None:
         self._build = build
         self._work = work
         self._crew = crew
         self._missing = missing
-        self._arrived = arrived
+        self._wanting = wanting
         self._guards: dict[int, ExitStack] = {}
         self._done: set[int] = set()
 
-    def run(self) -> set[int]:
+    def run(self, arrived: Callable[[], None]) -> set[int]:
         try:
             while self._missing or self._guards:
                 while self._crew.room and self._give():
@@ -111,7 +133,7 @@ class Unpacking:
                     self._take(*self._crew.wait())
                     while self._crew.room and self._give():
                         pass
-                    self._arrived()
+                    arrived()
                 elif self._missing:
                     with staging.locked(self._guard(self._missing[0]), fcntl.LOCK_EX):
                         pass
@@ -135,11 +157,12 @@ class Unpacking:
                 continue
             self._missing.remove(position)
             source = self._build.layers[position]
-            if load_facts(self._build, source) is not None:
+            if is_ready(self._build, position, self._wanting):
                 guard.close()
                 return True
             self._guards[position] = guard
-            _retire(self._build, self._work, source)
+            if load_facts(self._build, source) is None:
+                _retire(self._build, self._work, source)
             self._crew.give(position)
             return True
         return False
@@ -148,8 +171,17 @@ class Unpacking:
         with self._guards.pop(position):
             if failure is not None:
                 raise failure
-            os.rename(
-                self._work / f"layer-{position}",
-                self._build.layer_path(self._build.layers[position]),
-            )
+            made = self._work / f"layer-{position}"
+            layer = self._build.layer_path(self._build.layers[position])
+            if os.path.lexists(layer):
+                completing.put_in_place(
+                    made,
+                    layer,
+                    pool=unpack.POOL,
+                    notes=unpack.UNREPRESENTED_FILE,
+                    last=(unpack.INDEX_FILE, unpack.LAYER_FILE),
+                )
+                remove_here(made)
+            else:
+                os.rename(made, layer)
             self._done.add(position)

@@ -1,0 +1,48 @@
+"""Complete a layer whose pool lacks files that upper layers hid: only those are written.
+
+The layer's stream is read again from the start, verified as ever, and what the pool has is passed
+over. Each step of putting it in place leaves a layer that is what its index says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import index
+from .pool import Metadata, Pool
+
+if TYPE_CHECKING:
+    from .tar_reader import Member, TarReader
+
+
+class Completing(Pool):
+    """Takes the members of a layer again; ``old`` are the records of its index, in their order."""
+
+    def __init__(
+        self, fd: int, path: str, metadata: Metadata, old: Iterator[tuple[bytes, bytes]]
+    ) -> None:
+        super().__init__(fd, path, metadata)
+        self._old = enumerate(old)
+
+    def add_file(self, number: int, member: Member, reader: TarReader) -> bytes:
+        sha256 = next(index.sha256_of(record) for at, (_, record) in self._old if at == number)
+        return super().add_file(number, member, reader) if sha256 == index.ABSENT else sha256
+
+    def add_symlink(self, number: int, member: Member) -> None:
+        """It is there."""
+
+    def add_node(self, number: int, member: Member, reader: TarReader) -> None:
+        """It is there."""
+
+
+def put_in_place(made: Path, layer: Path, *, pool: str, notes: str, last: tuple[str, ...]) -> None:
+    """Move what was missing into a layer's pool, then the files that say that it is there."""
+    for name in os.listdir(made / pool):
+        os.rename(made / pool / name, layer / pool / name)
+    with open(layer / notes, "ab") as file:
+        file.write((made / notes).read_bytes())
+    for name in last:
+        os.replace(made / name, layer / name)

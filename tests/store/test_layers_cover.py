@@ -1,0 +1,118 @@
+"""Large files that upper layers hide are left out of a layer, and made when an image shows them."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.errors import ContentError
+from tasks.store.layers import unpack
+from tasks.store.layers.cover import WORTH_LEAVING
+from tests.support.layers import Images, item, tar
+from tests.support.trees import scan_entries
+
+LARGE = os.urandom(WORTH_LEAVING)
+OTHER = os.urandom(WORTH_LEAVING)
+
+
+def pool_sizes(images: Images) -> list[int]:
+    """Sizes of all files in all pools."""
+    pools = (images.state / "layers/sha256").glob("*/pool/*")
+    return sorted(path.lstat().st_size for path in pools)
+
+
+BASE = tar([item("d/"), item("d/large", LARGE), item("d/small", "s"), item("other", OTHER)])
+HIDING = [
+    ("a file over it", [item("d/large", "new")]),
+    ("a whiteout", [item("d/.wh.large")]),
+    ("an opaque whiteout", [item("d/.wh..wh..opq")]),
+    ("a whiteout of its directory", [item(".wh.d")]),
+    ("a file in place of its directory", [item("d", "file")]),
+    ("a symlink in place of its directory", [item("d", link="elsewhere")]),
+    ("an opaque root", [item(".wh..wh..opq"), item("other", "o")]),
+]
+
+
+@pytest.mark.parametrize(("what", "upper"), HIDING, ids=[what for what, _ in HIDING])
+def test_a_hidden_large_file_is_not_written(images: Images, what: str, upper: list[Any]) -> None:
+    rootfs, found = images.build(BASE, tar(upper))
+    assert "d/large" not in found or found["d/large"].size == 3
+    assert scan_entries(rootfs) == list(found.values())
+    large = pool_sizes(images).count(WORTH_LEAVING)
+    assert large == (0 if what == "an opaque root" else 1)
+
+
+def test_another_image_gets_what_the_first_left_out(images: Images) -> None:
+    images.build(BASE, tar([item("d/.wh.large")]), name="first")
+    before = images.rootfs("first").joinpath("other").stat().st_ino
+    rootfs, found = images.build(BASE, name="second")
+    assert rootfs.joinpath("d/large").read_bytes() == LARGE
+    assert scan_entries(rootfs) == list(found.values())
+    # What was there already is shared with the first image as ever.
+    assert rootfs.joinpath("other").stat().st_ino == before
+    assert not images.rootfs("first").joinpath("d/large").exists()
+
+
+def test_what_was_made_whole_is_not_read_again(images: Images) -> None:
+    layers = [images.layer(stream) for stream in (BASE, tar([item("d/.wh.large")]))]
+    images.build(*layers, name="first")
+    images.build(layers[0], name="second")
+    layers[0].path.unlink()
+    rootfs, _ = images.build(layers[0], name="third")
+    assert rootfs.joinpath("d/large").read_bytes() == LARGE
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "seen"),
+    [
+        ([item("a", LARGE), item("b", type="link", link="a")], [item(".wh.a")], "b"),
+        ([item("l", link="d"), item("d/"), item("l/x", LARGE)], [item("l", link="e")], "d/x"),
+        ([item("d/"), item("d/x", LARGE), item("l", link="d")], [item("l/x", "new")], ""),
+    ],
+    ids=["a hard link stays", "written through a symlink that goes", "hidden through a symlink"],
+)
+def test_names_that_mislead_change_nothing(
+    images: Images, lower: list[Any], upper: list[Any], seen: str
+) -> None:
+    rootfs, found = images.build(tar(lower), tar(upper))
+    assert scan_entries(rootfs) == list(found.values())
+    if seen:
+        assert rootfs.joinpath(seen).read_bytes() == LARGE
+
+
+def test_a_layer_half_made_whole_is_taken_up(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the process had died after each step of putting what was missing in place."""
+    images.build(BASE, tar([item("d/.wh.large")]), name="first")
+    replace = os.replace
+
+    def dies(dying: str, source: Any, target: Any) -> None:
+        if Path(target).name == dying:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    for dying in (unpack.INDEX_FILE, unpack.LAYER_FILE):
+        monkeypatch.setattr(os, "replace", partial(dies, dying))
+        with pytest.raises(KeyboardInterrupt):
+            images.build(BASE, name="second")
+        monkeypatch.undo()
+    rootfs, found = images.build(BASE, name="second")
+    assert rootfs.joinpath("d/large").read_bytes() == LARGE
+    assert scan_entries(rootfs) == list(found.values())
+
+
+def test_a_damaged_blob_is_found_while_a_layer_is_made_whole(images: Images) -> None:
+    layers = [images.layer(stream) for stream in (BASE, tar([item("d/.wh.large")]))]
+    images.build(*layers, name="first")
+    content = layers[0].path.read_bytes()
+    layers[0].path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    with pytest.raises(ContentError):
+        images.build(layers[0], name="second")
+    layers[0].path.write_bytes(content)
+    rootfs, _ = images.build(layers[0], name="second")
+    assert rootfs.joinpath("d/large").read_bytes() == LARGE
