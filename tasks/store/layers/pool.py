@@ -22,6 +22,7 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE})
+ACL_PREFIX = b"system.posix_acl_"
 ROOTLESS_XATTR = b"user.rootlesscontainers"
 ZEROS = bytes(1 << 16)
 NODE_TYPES = {entry.CHARACTER: stat.S_IFCHR, entry.BLOCK: stat.S_IFBLK, entry.FIFO: stat.S_IFIFO}
@@ -97,6 +98,10 @@ class Metadata:
     ) -> None:
         for name, value in xattrs.items():
             if self.single and name == ROOTLESS_XATTR:
+                continue
+            if self.single and name.startswith(ACL_PREFIX):
+                # The ids in it would be other people's on this host.
+                self.describe(number, f"xattr {os.fsdecode(name)}", f"{value.hex()}: not mapped")
                 continue
             try:
                 os.setxattr(target, name, value, follow_symlinks=follow)

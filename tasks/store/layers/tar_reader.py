@@ -29,6 +29,7 @@ TYPES = {
 IGNORED = b"V"
 """GNU volume labels are no files."""
 
+ACL_PREFIX = b"SCHILY.acl."
 NO_DEVICE = (0, 0)
 NO_RECORDS: dict[bytes, bytes] = {}
 NO_XATTRS: dict[bytes, bytes] = {}
@@ -252,6 +253,12 @@ class TarReader:
         if records.get(b"mtime"):
             member.mtime = pax.parse_time(records[b"mtime"])
         member.xattrs = pax.xattrs_of(records)
+        if any(key.startswith(ACL_PREFIX) for key in records):
+            from .acl import attributes_of
+
+            is_directory = member.type == entry.DIRECTORY
+            lists, member.mode = attributes_of(records, mode=member.mode, is_directory=is_directory)
+            member.xattrs = lists | member.xattrs
         return records
 
     def _finish(
