@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ...progress import Progress
 from . import index, remote, staging, unpack
@@ -19,6 +18,10 @@ from .merge import Tree, identity
 from .remove import refuse_mounted
 from .source import over
 from .unpacking import retire, unpack_missing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ATTEMPTS = 5
 WORTH_REMOVING_APART = 5_000

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from ...value import Value
 from . import unpack
 from .source import LayerSource, UnpackLimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ROOT = "root"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
+class Build(Value):
     """Everything that one build needs.
 
     ``owners`` says how owners stand on the disk: ``root``, ``mapped`` with the ids, or ``single``
@@ -45,7 +47,7 @@ class Build:
         return {
             **{name: str(getattr(self, name)) for name in paths},
             "layers": [source.to_json() for source in self.layers],
-            "limits": asdict(self.limits),
+            "limits": self.limits.to_json(),
             "implied_mtime": self.implied_mtime,
             "owners": self.owners,
             "containers": str(self.containers) if self.containers else None,

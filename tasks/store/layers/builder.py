@@ -7,9 +7,7 @@ ids, builds in a child: it has no threads, so it may fork workers and enter a us
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import StoreError
 from ...progress import Progress, Silent
@@ -17,6 +15,10 @@ from . import assemble, remote, unpack
 from .build import Build, load_facts
 from .materialise import no_room
 from .remove import remove_here
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 WORTH_A_PROCESS = 8 << 20
 """Packed bytes to unpack that are worth the start of an interpreter."""
@@ -26,20 +28,20 @@ def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
     """Build a rootfs as this user can. Raises: DoitOciError and its kinds."""
     id_map = remote.find_mapping()
     if os.geteuid() != 0 and id_map is None:
-        return assemble.run(replace(build, owners=unpack.SINGLE), progress)
+        return assemble.run(build.replacing(owners=unpack.SINGLE), progress)
     if id_map is not None:
-        mapped = replace(build, owners=remote.describe(id_map), forks=True)
+        mapped = build.replacing(owners=remote.describe(id_map), forks=True)
         try:
             return _call({"do": "build", "mapped": True, **mapped.to_json()}, build, progress)
         except PermissionError as error:
             progress.note(f"no user namespace ({error.strerror}): owners are recorded, not set")
-            return assemble.run(replace(build, owners=unpack.SINGLE), progress)
+            return assemble.run(build.replacing(owners=unpack.SINGLE), progress)
     packed = sum(
         source.descriptor.size for source in build.layers if load_facts(build, source) is None
     )
     if packed < WORTH_A_PROCESS:
         return assemble.run(build, progress)
-    there = replace(build, forks=True)
+    there = build.replacing(forks=True)
     return _call({"do": "build", "mapped": False, **there.to_json()}, build, progress)
 
 

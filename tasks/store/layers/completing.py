@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import index
 from .pool import Metadata, Pool
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .tar_reader import Member, TarReader
 

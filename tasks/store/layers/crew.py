@@ -10,10 +10,15 @@ import json
 import os
 import select
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Protocol
 
 from ... import errors
 from ...progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Protocol
+else:
+    Protocol = object
 
 Unpack = Callable[[int, Callable[[int], None], Callable[[str], None]], None]
 """Unpack the layer at a position; told of packed bytes that were read, and of notes."""

@@ -6,9 +6,14 @@ Spec: RFC 1952 (several members make one stream), RFC 8878 (several and skippabl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
 from ...errors import ContentError, UnsupportedMediaType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 PIECE = 1 << 19
 """Most bytes that one piece holds."""

@@ -13,13 +13,16 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
-from typing import BinaryIO
 
 from ...errors import StoreError
 from ...oci import entry
 from .index import FILE_CODE, KINDS, META, SYMLINK_CODE, Meta, xattrs_from
 from .merge import LAYER_BYTES, Directory, Tree, identity
 from .pool import Metadata, set_times, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 COPY_INSTEAD = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP})

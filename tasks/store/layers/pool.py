@@ -11,12 +11,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import BinaryIO
 
 from ...errors import LayerError
 from ...oci import entry
 from .pax import Extent
 from .tar_reader import Member, TarReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX

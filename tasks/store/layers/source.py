@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import LimitExceeded
 from ...oci.descriptor import Descriptor
 from ...oci.digest import Digest, parse_digest
+from ...value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSource:
+class LayerSource(Value):
     """``path`` is the blob as the store holds it (compressed); ``diff_id`` is of its tar stream."""
 
     descriptor: Descriptor
@@ -35,8 +37,7 @@ class LayerSource:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnpackLimits:
+class UnpackLimits(Value):
     """Where unpacking stops with LimitExceeded. No real image comes near the defaults.
 
     ``entries`` and ``unpacked_bytes`` (files as they are read, holes included) are over all layers
@@ -51,7 +52,7 @@ class UnpackLimits:
     compression_ratio: int = 2_000
 
     def to_json(self) -> dict[str, int]:
-        return asdict(self)
+        return self.as_dict()
 
 
 def over(limit: str, message: str, *, subject: str) -> LimitExceeded:

@@ -16,7 +16,6 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ...errors import DoitOciError, LayerError, UnsafeEntry
 from ...oci import entry
@@ -28,6 +27,10 @@ from .pool import Metadata, Pool, Unrepresented
 from .source import LayerSource, UnpackLimits, over
 from .stream import LayerStream
 from .tar_reader import HARD_LINK, Member, TarReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LAYER_FILE = "layer.json"
 INDEX_FILE = "index"
