@@ -6,14 +6,11 @@ host beyond letters, digits, dots and hyphens, no odd ports.
 
 from __future__ import annotations
 
-import re
-
 from ...value import Value
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{0,5}))?", re.ASCII)
-END_OF_AUTHORITY = re.compile(r"[/?#]")
-UNFIT = re.compile(r"[^!-~]")
+IN_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+IN_IPV6 = frozenset("abcdef0123456789:.")
 
 
 class Address(Value):
@@ -41,23 +38,33 @@ def parse_address(url: str) -> Address | None:
     >>> parse_address("HTTP://R.example/v2/ a").target
     '/v2/%20a'
     """
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = url.partition("#")[0].partition("://")
     scheme = scheme.lower()
-    end = END_OF_AUTHORITY.search(rest)
-    authority, target = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
-    match = AUTHORITY.fullmatch(authority)
-    if scheme not in DEFAULT_PORTS or not match:
+    end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+    host, port = _host_and_port(rest[:end].lower())
+    if scheme not in DEFAULT_PORTS or not host or not (not port or _is_port(port)):
         return None
-    port = int(match[2] or DEFAULT_PORTS[scheme])
-    if not 0 < port < 65536:
-        return None
-    target = UNFIT.sub(_percent, target.partition("#")[0])
+    target = "".join(each if "!" <= each <= "~" else _percent(each) for each in rest[end:])
     return Address(
         scheme=scheme,
-        host=match[1].strip("[]").lower(),
-        port=port,
+        host=host,
+        port=int(port or DEFAULT_PORTS[scheme]),
         target=target if target.startswith("/") else f"/{target}",
     )
+
+
+def _host_and_port(authority: str) -> tuple[str, str]:
+    """An empty host where it is none."""
+    if authority.startswith("["):
+        host, closed, rest = authority[1:].partition("]")
+        is_sound = closed and len(host) > 1 and IN_IPV6.issuperset(host) and rest[:1] in {"", ":"}
+        return (host, rest[1:]) if is_sound else ("", "")
+    host, _, port = authority.partition(":")
+    return (host, port) if IN_HOST.issuperset(host) else ("", "")
+
+
+def _is_port(text: str) -> bool:
+    return len(text) < 6 and text.isascii() and text.isdigit() and 0 < int(text) < 65536
 
 
 def origin(url: str) -> tuple[str, str, int] | None:
@@ -66,5 +73,7 @@ def origin(url: str) -> tuple[str, str, int] | None:
     return address.origin if address else None
 
 
-def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+def _percent(character: str) -> str:
+    """Header fields come as Latin-1, which stands for their bytes."""
+    raw = character.encode("latin-1" if character < "\u0100" else "utf-8", "replace")
+    return "".join(f"%{byte:02X}" for byte in raw)

@@ -87,7 +87,8 @@ class RequestsReply:
 
     def __init__(self, response: requests.Response) -> None:
         self.status = response.status_code
-        self.headers = Headers({name.lower(): each for name, each in response.headers.items()})
+        fields = response.headers.items()
+        self.headers = Headers({name.lower(): each.strip(" \t") for name, each in fields})
         self._response = response
         self._file: Any = getattr(response.raw, "_fp", None) or response.raw
 
@@ -107,6 +108,8 @@ class RequestsReply:
         return len(content)
 
     def release(self) -> None:
+        if getattr(self._file, "length", None) == 0:
+            self._file.close()  # http.client's, which leaves the connection open
         if getattr(self._file, "isclosed", lambda: False)():
             self._response.raw.release_conn()
         else:

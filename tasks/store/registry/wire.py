@@ -6,7 +6,6 @@ in chunks, or that end with the connection. Spec: RFC 9112.
 
 from __future__ import annotations
 
-import re
 import time
 
 from ...value import Value
@@ -21,11 +20,9 @@ HEAD_LIMIT = 64 << 10
 LINE_LIMIT = 4 << 10
 INTERIM_LIMIT = 8
 FIRST = 8 << 10
-END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-STATUS_LINE = re.compile(rb"HTTP/1\.(\d) (\d{3})(?: .*)?")
-FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
-FOLD = re.compile(rb"\r?\n[ \t]+")
-SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+HEXADECIMAL = frozenset(b"0123456789ABCDEFabcdef")
+VERSIONS = {b"HTTP/1.0": 0, b"HTTP/1.1": 1}
 WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -81,19 +78,20 @@ class Wire:
     def _head(self) -> Head:
         ahead = self._ahead
         deadline = time.monotonic() + self._timeout
-        while not (end := END_OF_HEAD.search(ahead)):
+        while not (end := _end_of_head(ahead)):
             if len(ahead) > HEAD_LIMIT:
                 raise NotHttp("an answer's head without end")
             if time.monotonic() > deadline:
                 raise TimeoutError
             self._read_more()
-        head = bytes(ahead[: end.start()])
-        del ahead[: end.end()]
-        first, *lines = FOLD.sub(b" ", head).replace(b"\r\n", b"\n").split(b"\n")
-        match = STATUS_LINE.fullmatch(first)
-        if not match:
+        head = bytes(ahead[:end])
+        del ahead[:end]
+        first, *lines = head.rstrip(b"\r\n").replace(b"\r\n", b"\n").split(b"\n")
+        protocol, _, rest = first.partition(b" ")
+        status, _, _ = rest.partition(b" ")
+        if protocol not in VERSIONS or len(status) != 3 or not status.isdigit():
             raise NotHttp("no status line")
-        return Head(version=int(match[1]), status=int(match[2]), fields=_fields(lines))
+        return Head(version=VERSIONS[protocol], status=int(status), fields=_fields(lines))
 
     def _read_more(self) -> None:
         """Append to what was read ahead."""
@@ -138,14 +136,26 @@ class Wire:
         self._socket.close()
 
 
+def _end_of_head(ahead: bytearray) -> int:
+    """Where the empty line after a head ends; 0 where there is none yet."""
+    if (found := ahead.find(b"\r\n\r\n")) >= 0:
+        return found + 4
+    return ahead.find(b"\n\n") + 2 if b"\n\n" in ahead else 0
+
+
 def _fields(lines: list[bytes]) -> dict[str, str]:
+    """Spec: RFC 9112, "Field Syntax"; a folded line is the end of the one before."""
     found: dict[str, str] = {}
+    name = ""
     for line in lines:
-        match = FIELD.fullmatch(line)
-        if not match:
+        raw, colon, value = line.partition(b":")
+        if name and line[:1] in {b" ", b"\t"}:
+            found[name] += " " + line.strip().decode("latin-1")
+            continue
+        if not colon or not raw or not TOKEN.issuperset(raw):
             raise NotHttp("no header field")
-        name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
+        name, text = raw.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
     return found
 
 
@@ -205,10 +215,10 @@ class WireReply:
 
     def _next_chunk(self) -> bool:
         try:
-            match = SIZE.fullmatch(self._wire.line())
-            if not match:
+            size_text = self._wire.line().partition(b";")[0].strip(b" \t")
+            if not 0 < len(size_text) < 16 or not HEXADECIMAL.issuperset(size_text):
                 raise NotHttp("no size of a chunk")
-            self._left = int(match[1], 16)
+            self._left = int(size_text, 16)
             if self._left:
                 return True
             size = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import threading
 import weakref
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Mapping
+    from typing import Any
 
     from .address import Address
     from .endpoint import Endpoint
@@ -87,13 +89,9 @@ class WireTransport:
             wire.close()
 
     def _connected(self, address: Address) -> socket.socket:
-        import socket
-
-        found = socket.create_connection(
-            (address.host, address.port), timeout=self._limits.connect_timeout
-        )
+        found = open_socket(address, timeout=self._limits.connect_timeout)
         try:
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            found.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             if address.scheme == "https":
                 context = self._context(is_home=address.origin == self._home)
                 found = context.wrap_socket(found, server_hostname=address.host)
@@ -112,6 +110,29 @@ class WireTransport:
                 found = tls_context(self._endpoint if is_home else None, self._environ)
                 self._contexts[is_home] = found
             return found
+
+
+def open_socket(address: Address, *, timeout: float) -> socket.socket:
+    """The first of a host's addresses that takes us. Raises: OSError of the last of them."""
+    # Loading the module around _socket takes longer than a request; TLS needs it.
+    module: Any = _socket
+    if address.scheme == "https":
+        import socket as module
+    # As bytes, because a name as text loads the codec for international ones.
+    name = address.host.encode("ascii")
+    failure = OSError("the name has no address")
+    places = _socket.getaddrinfo(name, address.port, 0, _socket.SOCK_STREAM)
+    for family, kind, protocol, _, place in places:
+        found: socket.socket = module.socket(family, kind, protocol)
+        try:
+            found.settimeout(timeout)
+            found.connect(place)
+        except OSError as error:
+            found.close()
+            failure = error
+        else:
+            return found
+    raise failure
 
 
 def _close_all(guard: threading.Lock, waiting: dict[tuple[str, str, int], list[Wire]]) -> None:
