@@ -12,7 +12,6 @@ from doit.cmd_list import List as StockList
 from ..doit_bridge import Loader, Ours, ProjectCommand
 from ..errors import DeclarationError, StaleLock
 from ..locking import Locking
-from ..oci.canonical_json import pretty
 from ..oci.locked_image import LockedImage
 from ..project.lock import Lock
 from ..project.workspace import Workspace
@@ -175,13 +174,19 @@ class Inspect(ProjectCommand):
         locking = Locking(plan)
         arguments = locking.describe(names[0])
         if given["tags"]:
-            sys.stdout.buffer.write(pretty(inspect_step.list_tags(**arguments)))
+            sys.stdout.buffer.write(as_skopeo_prints(inspect_step.list_tags(**arguments)))
         elif given["raw"] and given["config"]:
             sys.stdout.buffer.write(inspect_step.raw_config(**arguments))
         elif given["raw"]:
             sys.stdout.buffer.write(inspect_step.raw_manifest(**arguments))
         elif given["config"]:
-            sys.stdout.buffer.write(pretty(json.loads(inspect_step.raw_config(**arguments))))
+            config = json.loads(inspect_step.raw_config(**arguments))
+            sys.stdout.buffer.write(as_skopeo_prints(config))
         else:
-            sys.stdout.write(json.dumps(inspect_step.inspect_image(**arguments), indent=4) + "\n")
+            sys.stdout.buffer.write(as_skopeo_prints(inspect_step.inspect_image(**arguments)))
         return 0
+
+
+def as_skopeo_prints(value: Any) -> bytes:
+    """Fields in their own order, indented by four."""
+    return (json.dumps(value, indent=4, ensure_ascii=False) + "\n").encode()

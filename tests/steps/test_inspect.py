@@ -12,6 +12,7 @@ import pytest
 from tasks.inspect import Query, inspect_image, list_tags, raw_config, raw_manifest
 from tasks.oci.platform import parse_platform
 from tasks.oci.reference import parse_image
+from tests.support.command import doit_oci, expect
 from tests.support.docker_registry import RegistryServer, skopeo
 from tests.support.images import Document, layer, make_image, make_index, push, write_layout
 from tests.support.pulling import Puller
@@ -109,3 +110,31 @@ def test_locked_image_is_described_offline(docker_registry: RegistryServer, pull
     assert inspect_image(**asked)["Digest"] == IMAGES["index"].digest
     assert raw_manifest(**asked) == IMAGES["index"].raw
     assert any("the tags are not shown" in note for note in puller.progress.notes)
+
+
+@pytest.mark.parametrize("flag", ["", "--raw", "--config", "--tags", "--raw --config"])
+def test_command_prints_what_skopeo_prints(
+    flag: str, docker_registry: RegistryServer, tmp_path: Path
+) -> None:
+    host = docker_registry.host
+    image = make_image(layer("a"), config={"config": {"Env": ["GREETING=gr\u00fc\u00df"]}})
+    push(host, "inspect/command", "1", image)
+    (tmp_path / "images.toml").write_text(
+        f'[[registry]]\nprefix = "{host}"\ninsecure = true\n'
+        f'[images.a]\nimage = "{host}/inspect/command:1"\nplatforms = ["linux/amd64"]\n'
+        '[defaults]\nplatform = "linux/amd64"\n'
+    )
+    done = doit_oci(tmp_path, "inspect", "a", *flag.split())
+    expect(done)
+    place = f"docker://{host}/inspect/command"
+    if flag == "--tags":
+        assert done.stdout == skopeo("list-tags", "--tls-verify=false", place)
+        return
+    answer = skopeo("inspect", "--tls-verify=false", *flag.split(), f"{place}:1")
+    if "--raw" in flag:
+        assert done.stdout == answer
+    else:
+        ours, its = json.loads(done.stdout), json.loads(answer)
+        assert {name: its.get(name) for name in ours} == ours
+        assert "gr\u00fc\u00df".encode() in done.stdout
+        assert done.stdout.splitlines()[1].startswith(b'    "')
