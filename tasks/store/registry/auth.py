@@ -158,7 +158,9 @@ class Authorizer:
             }
             return self._connection.post_form(realm, form | asked)
         parts = urlsplit(realm)
-        query = parse_qsl(parts.query, keep_blank_values=True) + list(asked.items())
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        # Several scopes stand in several parameters here, and in one in a form.
+        query += [(name, each) for name, text in asked.items() for each in _values(name, text)]
         authorization = None
         if who.username:
             query.append(("account", who.username))
@@ -193,6 +195,10 @@ class Authorizer:
                 "its token server answered without a token", subject=str(self._endpoint)
             )
         return token, lifetime
+
+
+def _values(name: str, text: str) -> list[str]:
+    return text.split() if name == "scope" else [text]
 
 
 def is_own_realm(realm: str, base: str) -> bool:

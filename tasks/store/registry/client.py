@@ -165,6 +165,21 @@ class RegistryClient:
             path, lambda: self._answer(method, path, headers or {}, accepted, content)
         )
 
+    def request_once(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        accepted: frozenset[int],
+        content: Content,
+    ) -> Reply:
+        """As :meth:`request`, for what must not simply be sent again."""
+        try:
+            return self._answer(method, path, headers, accepted, content)
+        except TransportFailed as failed:
+            raise failed.error from None
+
     def note(self, error: RegistryError, what: str) -> None:
         """Say in one line what went wrong and is dealt with."""
         self._progress.note(f"{error.subject}: {error.message}; {what}")
