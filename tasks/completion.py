@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "diff": ("either", "compare images, bundles or locks", ("--all",)),
     "digest": ("bundle", "print a bundle's digest", ()),
     "doctor": ("nothing", "print what this host offers", ()),
-    "export": ("bundle", "write a bundle as an archive or folder", ()),
+    "export": ("bundle", "write a bundle as an archive or folder", ("--image",)),
     "fleet": ("bundle", "build on a Dask cluster", ("--scheduler", "--workers", "--all")),
     "forget": ("bundle", "forget that steps were done", ()),
     "gc": ("nothing", "free space", ("--dry-run", "--max-age", "--max-size")),

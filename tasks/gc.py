@@ -112,8 +112,8 @@ def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]
                 digest = Digest(algorithm, encoded)
                 if digest not in reachable.blobs:
                     yield Candidate(kind="blob", paths=(workspace.blob(digest),))
-    for name in sorted(names_in(workspace.tmp)):
-        if name.startswith(staging.PREFIX):
+    for name in sorted(names_in(workspace.tmp, hidden=True)):
+        if name.startswith(staging.PREFIX) or name.endswith(".lock"):
             continue
         path = workspace.tmp / name
         yield Candidate(kind="unfinished", paths=(path,), guards=(path,), unfinished=True)
@@ -185,10 +185,10 @@ def stamped(workspace: Workspace, steps: Iterable[str]) -> set[str]:
     return found
 
 
-def names_in(folder: Path) -> set[str]:
+def names_in(folder: Path, *, hidden: bool = False) -> set[str]:
     """The names in a directory; hidden ones are somebody's work in progress."""
     try:
-        return {name for name in os.listdir(folder) if not name.startswith(".")}
+        return {name for name in os.listdir(folder) if hidden or not name.startswith(".")}
     except OSError:
         return set()
 

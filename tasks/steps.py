@@ -406,12 +406,16 @@ class Steps:
         if step == "run":
             yield self.run(name)
 
-    def build(self, name: str) -> Facts:
-        """Do whatever a bundle lacks, in this process, and return the last step's facts."""
+    def fetch_all(self, name: str) -> None:
+        """Resolve a bundle's image and fetch what the store lacks of it, in this process."""
         image = self.plan.bundle(name).image
         self.locking.resolve([image])
         if self.missing(image):
             self.fetch(image, name)
+
+    def build(self, name: str) -> Facts:
+        """Do whatever a bundle lacks, in this process, and return the last step's facts."""
+        self.fetch_all(name)
         facts: Facts = {}
         for step in self.chain(name):
             current = step.current()

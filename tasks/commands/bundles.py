@@ -13,12 +13,21 @@ from ..steps import Steps
 
 
 class Export(ProjectCommand):
-    """``export BUNDLE PATH``"""
+    """``export BUNDLE PATH [--image]``"""
 
     doc_purpose = (
         "write a bundle as a directory, .tar, .tar.gz or .tar.zst, the same bytes each time"
     )
-    doc_usage = "BUNDLE PATH"
+    doc_usage = "BUNDLE PATH [--image]"
+    cmd_options = (
+        {
+            "name": "image",
+            "long": "image",
+            "type": bool,
+            "default": False,
+            "help": "its image instead, as an image layout for skopeo, umoci and podman",
+        },
+    )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..export import export_bundle
@@ -27,6 +36,8 @@ class Export(ProjectCommand):
             raise DeclarationError("expected a bundle and a path", subject="export")
         plan = self.plan
         name = plan.bundle(names[0]).name
+        if given["image"]:
+            return self._image(name, Path(names[1]).absolute())
         Steps(plan).build(name)
         facts = export_bundle(
             bundle=plan.workspace.bundle(name),
@@ -37,6 +48,24 @@ class Export(ProjectCommand):
             progress=plan.progress,
         )
         sys.stderr.write(f"{names[1]}: {facts['digest']}\n")
+        return 0
+
+    def _image(self, name: str, destination: Path) -> int:
+        from ..export_image import export_image
+
+        steps = Steps(self.plan)
+        image = self.plan.bundle(name).image
+        steps.fetch_all(name)
+        manifests = steps.locking.platforms(image)
+        export_image(
+            manifests={text: found.manifest for text, found in manifests.items()},
+            contents=steps.locking.image_blobs(image),
+            tag=getattr(steps.locking.reference(image), "tag", "") or "latest",
+            blobs=self.plan.workspace.blobs,
+            destination=destination,
+            source_date_epoch=source_date_epoch(),
+            progress=self.plan.progress,
+        )
         return 0
 
 

@@ -75,7 +75,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "digest": (("doit-oci digest hello-world", "the same on every host"),),
     "doctor": (("doit-oci doctor", "before the first container, or for a bug report"),),
-    "export": (("doit-oci export shell shell.tar.zst", "one file, the same bytes each time"),),
+    "export": (
+        ("doit-oci export shell shell.tar.zst", "one file, the same bytes each time"),
+        ("doit-oci export shell image.tar --image", "its image, for skopeo, umoci and podman"),
+    ),
     "fleet": (
         ("doit-oci fleet --workers 4", "what is not in the lock yet, by processes on this machine"),
         ("doit-oci fleet --all --scheduler tls://host:8786", "everything, by a Dask cluster"),

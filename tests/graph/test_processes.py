@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,19 @@ def test_each_step_is_done_once_by_one_of(processes: int, here: Path) -> None:
     lock = json.loads((here / "images.lock").read_bytes())
     assert sorted(lock["images"]) == sorted(IMAGES)
     assert sorted(lock["bundles"]) == sorted([*IMAGES, *BUNDLES])
+    expect(doit_oci(here, "verify"))
+    assert work_of(events(start(here, "bundle"))) == {}
+
+
+@pytest.mark.parametrize("milliseconds", [90, 130, 160, 190, 220, 260])
+def test_what_was_done_before_a_kill_is_not_done_again(milliseconds: int, here: Path) -> None:
+    running = start(here, "bundle")
+    time.sleep(milliseconds / 1000)
+    running.kill()
+    said = running.communicate(timeout=100)[1].decode().splitlines()
+    before = work_of([json.loads(line) for line in said if line.endswith("}")])
+    after = work_of(events(start(here, "bundle")))
+    assert before & after == {}
     expect(doit_oci(here, "verify"))
     assert work_of(events(start(here, "bundle"))) == {}
 

@@ -202,6 +202,11 @@ def test_gc_removes_what_a_killed_build_left_a_day_ago_and_not_earlier(made: Mad
         fcntl.flock(stream, fcntl.LOCK_EX)
         assert not [each for each in made.collect() if each.kind == "unfinished"]
     assert kinds(made.collect()) == ["unfinished tmp/sha256-aa.partial"]
+    put(made.space.tmp / ".aa.1-2-3.tmp", b"whole, but without its name")
+    made.age(made.space.tmp / ".aa.1-2-3.tmp", DAY / 2)
+    assert not [each for each in made.collect() if each.kind == "unfinished"]
+    made.age(made.space.tmp / ".aa.1-2-3.tmp", 2 * DAY)
+    assert kinds(made.collect()) == ["unfinished tmp/.aa.1-2-3.tmp"]
 
 
 def test_gc_of_a_directory_that_is_not_there_finds_nothing(tmp_path: Path) -> None:

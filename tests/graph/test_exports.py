@@ -1,0 +1,115 @@
+"""What export writes is taken by the tools that people have, and is the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.graph.test_reproducible import project
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.docker_registry import need, skopeo
+
+ARCHIVES = ["x.tar", "x.tar.gz", "x.tar.zst"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return project(tmp_path / "here")
+
+
+def locked_manifest(where: Path) -> str:
+    lock = json.loads((where / "images.lock").read_bytes())
+    (platform,) = lock["images"]["a"]["platforms"].values()
+    return str(platform["manifest"]["digest"])
+
+
+@pytest.mark.parametrize("kind", ["x", *ARCHIVES])
+def test_skopeo_takes_the_image(kind: str, here: Path) -> None:
+    expect(doit_oci(here, "export", "b", kind, "--image"))
+    transport = "oci" if kind == "x" else "oci-archive"
+    found = json.loads(skopeo("inspect", f"{transport}:{here / kind}:latest"))
+    assert found["Digest"] == locked_manifest(here)
+    skopeo("copy", f"{transport}:{here / kind}:latest", f"dir:{here}/copied")
+
+
+def test_umoci_takes_the_image(here: Path) -> None:
+    expect(doit_oci(here, "export", "b", "x", "--image"))
+    words = ["unpack", "--image", f"{here}/x:latest", str(here / "unpacked")]
+    subprocess.run([need("umoci"), *words], check=True, capture_output=True)
+    copy = here / "unpacked/rootfs/etc/copy"
+    assert (copy.read_text(), copy.stat().st_nlink) == ("secret", 2)
+
+
+@pytest.mark.parametrize("kind", ["x", *ARCHIVES])
+def test_doit_oci_takes_the_image(kind: str, here: Path) -> None:
+    digest = expect(doit_oci(here, "digest", "b"))
+    expect(doit_oci(here, "export", "b", kind, "--image"))
+    there = project(here / "there")
+    transport = "oci" if kind == "x" else "oci-archive"
+    text = (there / "images.toml").read_text()
+    (there / "images.toml").write_text(text.replace("oci:layout", f"{transport}:{here / kind}"))
+    assert expect(doit_oci(there, "digest", "b")) == digest
+
+
+def test_runc_takes_what_tar_unpacks(here: Path, tmp_path: Path) -> None:
+    with (here / "images.toml").open("a") as file:
+        file.write('command = ["echo", "from an export"]\n')
+    expect(doit_oci(here, "export", "b", "x.tar.zst"))
+    out = tmp_path / "out"
+    out.mkdir()
+    subprocess.run(["tar", "--zstd", "-xpf", here / "x.tar.zst", "-C", out], check=True)
+    state = tmp_path / "state"
+    words = [need("runc"), "--root", str(state), "run", "--bundle", str(out), f"e{os.getpid()}"]
+    done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    assert (done.returncode, done.stdout) == (0, b"from an export\n"), done.stderr
+
+
+@pytest.mark.parametrize("option", [[], ["--image"]], ids=["bundle", "image"])
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_whoever_exports_writes_the_same_bytes(kind: str, option: list[str], here: Path) -> None:
+    expect(doit_oci(here, "bundle:b"))
+    expect(doit_oci(here, "export", "b", f"1-{kind}", *option))
+    there = project(here.with_name("another place, ü"))
+    another = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "sh", "-c"]
+    done = subprocess.run(
+        [*another, 'umask 077; exec "$@"', "sh", sys.executable, "-c", DOOR, "export", "b",
+         f"2-{kind}", *option],
+        cwd=there,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "TZ": "Asia/Kathmandu", "LC_ALL": "C"},
+        capture_output=True,
+        check=False,
+    )  # fmt: skip
+    expect(done)
+    assert (there / f"2-{kind}").read_bytes() == (here / f"1-{kind}").read_bytes()
+
+
+def test_an_image_with_a_damaged_blob_is_not_exported(here: Path) -> None:
+    expect(doit_oci(here, "layout:a"))
+    lock = json.loads((here / "images.lock").read_bytes())
+    (platform,) = lock["images"]["a"]["platforms"].values()
+    blob = here / "build/blobs" / platform["layers"][0]["digest"].replace(":", "/")
+    content = bytearray(blob.read_bytes())
+    content[100] ^= 1
+    blob.write_bytes(content)
+    result = doit_oci(here, "export", "b", "x.tar", "--image")
+    expect(result, 1)
+    assert "expected digest" in result.stderr.decode()
+    assert not (here / "x.tar").exists()
+    expect(doit_oci(here, "export", "b", "x.tar", "--image"))
+
+
+def test_times_are_those_of_source_date_epoch(here: Path) -> None:
+    for option in ([], ["--image"]):
+        name = f"x{len(option)}.tar"
+        expect(doit_oci(here, "export", "b", name, *option, env={"SOURCE_DATE_EPOCH": "86400"}))
+        listed = subprocess.run(
+            ["tar", "--utc", "-tvf", here / name], check=True, capture_output=True
+        ).stdout.decode()
+        ours = [line for line in listed.splitlines() if "rootfs/" not in line]
+        assert ours
+        assert all(" 1970-01-02 00:00 " in line for line in ours), listed
