@@ -77,6 +77,20 @@ def test_the_digest_does_not_depend_on(name: str, here: Path, digest: str) -> No
     assert expect(done).strip() == digest
 
 
+def test_the_digest_does_not_depend_on_the_machine(here: Path, digest: str) -> None:
+    """For a declared platform: the kernel tells this build of a machine of another kind."""
+    declaration = here / "images.toml"
+    declaration.write_text('[defaults]\nplatform = "linux/amd64"\n' + declaration.read_text())
+    done = subprocess.run(
+        ["setarch", "linux32", sys.executable, "-c", DOOR, "digest", "b"],
+        cwd=here,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    assert expect(done).strip() == digest
+
+
 def test_reproduce_builds_twice_and_prints_the_digest(here: Path, digest: str) -> None:
     assert expect(doit_oci(here, "reproduce", "b")).strip() == digest
 
