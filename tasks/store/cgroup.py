@@ -115,10 +115,18 @@ def remove_group(path: str) -> None:
 
 
 def _remove_folder(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return
+    except OSError:
+        _remove_busy_folder(folder)
+
+
+def _remove_busy_folder(folder: str) -> None:
+    """With groups of the container's own below it, or processes on their way out."""
     import time
 
-    if not os.path.isdir(folder):
-        return
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             _remove_folder(entry.path)
@@ -127,7 +135,7 @@ def _remove_folder(folder: str) -> None:
             os.rmdir(folder)
         except FileNotFoundError:
             return
-        except OSError:  # processes that were killed are still on their way out
+        except OSError:
             time.sleep(0.01)
         else:
             return
@@ -141,8 +149,19 @@ def _read(path: str) -> str:
         return ""
 
 
+def has_killed(group: str) -> bool:
+    """Whether the kernel has killed a process at this group's limit of memory."""
+    found = hierarchies()
+    if "memory" in found:
+        text = _read(f"{found['memory']}{group}/memory.oom_control")
+    else:
+        text = _read(f"{found.get('', ROOT)}{group}/memory.events")
+    counts = dict(line.split() for line in text.splitlines())
+    return int(counts.get("oom_kill", 0)) > 0
+
+
 class MemoryWatch:
-    """Tells whether a container ran out of its memory, although its groups go when it ends.
+    """The same for a container whose runtime removes its groups as soon as it has ended.
 
     Version 1 signals an eventfd when the limit is reached, and once more when the group is
     removed: only at the first can the group still be read. Version 2 counts in memory.events.

@@ -21,7 +21,6 @@ COUNT = "i=0; while :; do echo out $i; echo err $i >&2; i=$((i+1)); sleep 0.05; 
 def _detach(box: Bundle, *args: str, **settings: object) -> str:
     done = box.run(*args, detach=True, **settings)
     assert done.returncode == 0, done.stderr
-    box.remember()
     return done.stderr.decode().split()[-1]
 
 

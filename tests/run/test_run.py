@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +46,23 @@ def test_arguments_replace_the_command_and_keep_the_entrypoint(box: Bundle) -> N
 def test_standard_input_arrives_whole(anyone: Bundle, runtime: str) -> None:
     data = os.urandom(3_000_000)
     assert anyone.run("cat", stdin=data, runtime=runtime).stdout == data
+
+
+def test_standard_output_and_error_keep_their_order(anyone: Bundle, runtime: str) -> None:
+    script = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done"
+    files = {"stderr": subprocess.STDOUT}
+    with anyone.start("sh", "-c", script, runtime=runtime, files=files) as process:
+        out, _ = process.communicate(timeout=20)
+    assert out.decode() == "".join(f"out {i}\nerr {i}\n" for i in range(1, 10))
+
+
+def test_hooks_run_after_the_end(box: Bundle, runtime: str) -> None:
+    mark = box.project / "after"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"cat > {mark}"]}
+    box.configure(["sh", "-c", "exit 5"], hooks={"poststop": [hook]})
+    assert box.run(runtime=runtime).returncode == 5
+    assert json.loads(mark.read_text())["status"] == "stopped"
+    box.assert_nothing_left()
 
 
 def test_a_reader_that_leaves_early_ends_the_container(box: Bundle, runtime: str) -> None:
@@ -125,7 +145,7 @@ def test_sequential_and_parallel_runs_leave_nothing(box: Bundle, runtime: str) -
     def one(number: int) -> bytes:
         return box.run("sh", "-c", f"echo {number} > /n; cat /n", runtime=runtime).stdout
 
-    assert [one(number) for number in range(10)] == [b"%d\n" % number for number in range(10)]
+    assert [one(number) for number in range(100)] == [b"%d\n" % number for number in range(100)]
     with ThreadPoolExecutor(20) as pool:
         assert list(pool.map(one, range(20))) == [b"%d\n" % number for number in range(20)]
     box.assert_nothing_left()
@@ -173,17 +193,18 @@ def test_the_second_interrupt_kills(anyone: Bundle, runtime: str) -> None:
         anyone.assert_nothing_left()
 
 
-@pytest.mark.parametrize("victim", ["run_one.py", "runc", "crun", "sleep"])
-def test_whatever_is_killed_nothing_stays(anyone: Bundle, victim: str) -> None:
-    runtime = victim if victim in ("runc", "crun") else "runc"
+@pytest.mark.parametrize("victim", ["all of ours", "process 1", "sleep"])
+def test_whatever_is_killed_nothing_stays(anyone: Bundle, runtime: str, victim: str) -> None:
     with anyone.start("sleep", "1000", runtime=runtime) as process:
 
         def victims() -> list[int]:
-            anyone.remember()
             found = anyone.processes()
             if not any(line.startswith("sleep") for _, line in found):
                 return []
-            return [number for number, line in found if victim in line.split(" --log")[0]]
+            if victim == "sleep":
+                return [number for number, line in found if line.startswith("sleep")]
+            ours = [number for number, line in found if "run_one.py" in line]
+            return ours if victim == "all of ours" else [n for n in ours if _is_process_one(n)]
 
         for number in wait_for(victims):
             try:
@@ -194,6 +215,29 @@ def test_whatever_is_killed_nothing_stays(anyone: Bundle, victim: str) -> None:
         wait_for(lambda: not anyone.processes())
         assert anyone.run("true", runtime=runtime).returncode == 0
         anyone.assert_nothing_left()
+
+
+def _is_process_one(number: int) -> bool:
+    status = Path(f"/proc/{number}/status").read_text()
+    (numbers,) = (line.split()[1:] for line in status.splitlines() if line.startswith("NSpid"))
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
+def test_a_killed_start_leaves_nothing(box: Bundle, runtime: str) -> None:
+    """The runtime killed while it starts, by a hook that does not end."""
+    hook = {"path": "/bin/sleep", "args": ["sleep", "1000"]}
+    box.configure(["true"], hooks={"prestart": [hook]})
+    with box.start(runtime=runtime) as process:
+
+        def runtimes() -> list[int]:
+            words = [(number, line.split(" ")) for number, line in box.processes()]
+            return [number for number, line in words if line[0].endswith(f"/{runtime}")]
+
+        for number in wait_for(runtimes):
+            os.kill(number, signal.SIGKILL)
+        process.communicate(timeout=20)
+        assert process.returncode != 0
+    box.assert_nothing_left()
 
 
 def test_a_persistent_bundle_keeps_what_it_wrote(anyone: Bundle, runtime: str) -> None:

@@ -178,31 +178,34 @@ class Bundle:
                 found.append((int(entry.name), text))
         return found
 
-    def groups(self) -> list[str]:
-        return [
-            os.path.join(folder, name)
-            for folder, folders, _ in os.walk("/sys/fs/cgroup")
-            for name in folders
-            if name.startswith("doit-oci-box-") and self._owns(name)
-        ]
-
-    def _owns(self, name: str) -> bool:
-        return name.removeprefix("doit-oci-") in self._seen
-
-    _seen: frozenset[str] = frozenset()
-
-    def remember(self) -> None:
-        """Note the ids that are there now, to look for their groups later."""
-        self._seen |= {name for name in self.containers() if not name.endswith(".lock")}
-
     def assert_nothing_left(self) -> None:
         deadline = time.monotonic() + 5
         while (self.containers() or self.processes()) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert self.containers() == []
         assert self.processes() == []
-        assert self.groups() == []
         assert str(self.project) not in Path("/proc/self/mountinfo").read_text()
+        left = empty_groups()
+        while left and time.monotonic() < deadline:
+            time.sleep(0.02)
+            left &= empty_groups()  # those of tests beside this one come and go
+        assert left == set()
+
+
+def empty_groups() -> set[str]:
+    """Control groups of containers of these tests in which no process is."""
+    found = set()
+    for folder, folders, _ in os.walk("/sys/fs/cgroup"):
+        for name in folders:
+            try:
+                if name.startswith("doit-oci-box-"):
+                    path = Path(folder, name)
+                    processes = [*path.rglob("cgroup.procs")]
+                    if not any(each.read_text() for each in processes):
+                        found.add(str(path))
+            except OSError:
+                continue
+    return found
 
 
 def wait_for(condition: Any, seconds: float = 10.0) -> Any:

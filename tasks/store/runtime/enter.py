@@ -7,8 +7,8 @@ import signal
 
 from .. import kernel
 from . import container
-from .launch import pass_on_and_wait
-from .signals import FORWARDED, default_signals
+from .process_one import WAITED, pass_on_and_wait
+from .signals import default_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _enter(
             os.setpgid(0, 0)
         for descriptor, kind in namespaces:
             kernel.join_namespace(descriptor, kind)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
         runtime = os.fork()
         if runtime == 0:
             if quiet:

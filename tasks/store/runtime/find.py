@@ -26,6 +26,11 @@ class RuntimeCommand:
         self.kind = kind
         self.arguments = tuple(arguments)
 
+    @property
+    def leaves(self) -> bool:
+        """Whether it can start a container and leave, handing it our standard files."""
+        return self.kind in ("runc", "crun")
+
     def command(self, state: str) -> list[str]:
         """The command line up to the subcommand, with the folder of the runtime's state."""
         return [self.path, "--root", state, *self.arguments]

@@ -1,8 +1,9 @@
 """The child's side of a run: namespaces, the overlay, then the runtime in our place.
 
-The runtime becomes process 1 of a pid namespace of its own, in a private mount namespace. So the
-kernel keeps two promises for us: whatever ends the runtime ends the container with it, and no
-mount outlives either. With PDEATHSIG the same holds for the process that supervises them.
+The runtime, or a process of ours that waits where the runtime does not, becomes process 1 of a pid
+namespace of its own, in a private mount namespace. So the kernel keeps two promises for us:
+whatever ends process 1 ends the container with it, and no mount outlives either. With PDEATHSIG the
+same holds for the process that supervises them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import os
 import signal
 
 from .. import cgroup, kernel, overlay, user_namespace
+from . import container
 from .network import enter_network
-from .signals import FORWARDED, default_signals
+from .process_one import close_descriptors, stay_and_wait
+from .signals import default_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,17 +28,25 @@ if TYPE_CHECKING:
 
 
 class Launch:
-    """What the child needs to know."""
+    """What the child needs to know.
+
+    ``pid_file`` is where a runtime that starts the container and leaves writes its number,
+    ``announcement`` the file that then says so to those outside, and ``delete`` what has to be
+    called when it has ended; None and nothing for one that stays.
+    """
 
     __slots__ = (
-        "argv", "folder", "fuse", "hide_unified", "network", "read_only", "standard_files",
-        "upper", "volatile", "work",
+        "announcement", "argv", "delete", "folder", "fuse", "hide_unified", "network", "pid_file",
+        "read_only", "standard_files", "upper", "volatile", "work",
     )  # fmt: skip
 
     def __init__(
         self,
         *,
         argv: Sequence[str],
+        pid_file: str | None,
+        announcement: str | None,
+        delete: Sequence[str],
         folder: str,
         read_only: bool,
         upper: str,
@@ -47,6 +58,9 @@ class Launch:
         standard_files: tuple[int, int, int] | None,
     ) -> None:
         self.argv = argv
+        self.pid_file = pid_file
+        self.announcement = announcement
+        self.delete = delete
         self.folder = folder
         self.read_only = read_only
         self.upper = upper
@@ -117,8 +131,8 @@ def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[in
         if launch.network is not None:
             enter_network(launch.network, lambda: default_signals(mask))
             helped = True
-        if helped:
-            _stay_and_wait(launch, mask)
+        if helped or launch.pid_file is not None:
+            stay_and_wait(launch, mask)
         exec_runtime(launch, mask)
     except OSError as error:
         where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
@@ -127,36 +141,6 @@ def become_runtime(launch: Launch, report: int, *, own_group: bool, mask: set[in
         _tell(report, "error", repr(error))
     finally:
         os._exit(125)
-
-
-def _stay_and_wait(launch: Launch, mask: set[int]) -> NoReturn:
-    """Stay process 1, where helpers live beside the runtime: crun would wait for them to end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD})
-    runtime = os.fork()
-    if runtime == 0:
-        kernel.die_with_parent(signal.SIGKILL)
-        exec_runtime(launch, mask)
-    pass_on_and_wait(runtime)
-
-
-def pass_on_and_wait(runtime: int) -> NoReturn:
-    """Be between: pass signals on to a child, and end as it ends. Signals are blocked already."""
-    close_descriptors()
-    waited = {*FORWARDED, signal.SIGCHLD}
-    while True:
-        number = signal.sigwaitinfo(waited).si_signo
-        if number != signal.SIGCHLD:
-            os.kill(runtime, number)
-            continue
-        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
-            if ended[0] == runtime:
-                code = os.waitstatus_to_exitcode(ended[1])
-                os._exit(128 - code if code < 0 else code)
-
-
-def close_descriptors() -> None:
-    """Hold nothing that somebody waits for the end of; a process between has no use for it."""
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
 def _tell(report: int, kind: str, text: str) -> None:
@@ -173,6 +157,9 @@ def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> bool:
     if launch.hide_unified:
         kernel.mount("none", cgroup.UNIFIED, "tmpfs", kernel.MS_NOSUID, "size=1m")
     os.chdir(launch.folder)
+    if launch.pid_file is not None:
+        # The runtime writes while it starts: on the disk it would wait for everyone else's data.
+        kernel.mount("none", container.STATE, "tmpfs", kernel.MS_NOSUID, "mode=700,size=64m")
     if launch.read_only:
         overlay.mount_read_only()
         return False

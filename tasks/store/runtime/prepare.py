@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOG = "runtime.log"
 PID_FILE = "pid"
+PRIVATE_PID_FILE = f"{container.STATE}/pid"
 INITS = ("catatonit", "docker-init", "tini-static", "tini")
 
 
@@ -31,7 +32,8 @@ class Preparation:
     """One container's configuration on its way from portable to this host's."""
 
     __slots__ = (
-        "box", "config", "detached", "group", "host", "limits_memory", "network", "settings",
+        "box", "config", "detached", "group", "host", "leaves", "limits_memory", "network",
+        "settings",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +44,7 @@ class Preparation:
         self.box = box
         self.config = config
         self.detached = False
+        self.leaves = False
         self.group = ""
         self.limits_memory = False
         self.network: network.Helper | None = None
@@ -53,6 +56,7 @@ class Preparation:
             RuntimeFailed: the bundle asks for what this host cannot give.
         """
         settings, config, host = self.settings, self.config, self.host
+        self.leaves = settings.runtime.leaves and not terminal
         adapt.set_process(
             config,
             entrypoint=settings.entrypoint,
@@ -138,6 +142,7 @@ class Preparation:
             raise settings.failure("has no rootfs", hint)
         adapt.set_root(config, box.path(overlay.MERGED))
         os.makedirs(box.path(overlay.MERGED), 0o755, exist_ok=True)
+        os.makedirs(box.path(container.STATE), 0o700, exist_ok=True)
         if not os.path.islink(box.path(overlay.LOWER)):
             os.symlink(rootfs, box.path(overlay.LOWER))
         read_only = bool(config["root"].get("readonly")) and adapt.is_self_contained(config, rootfs)
@@ -155,6 +160,9 @@ class Preparation:
             json.dump(config, stream)
         return launch.Launch(
             argv=self._command(),
+            pid_file=box.path(PRIVATE_PID_FILE) if self.leaves else None,
+            announcement=box.path(PID_FILE) if self.detached else None,
+            delete=self._delete_command(),
             folder=box.folder,
             read_only=read_only,
             upper=upper,
@@ -167,6 +175,25 @@ class Preparation:
         )
 
     def _command(self) -> list[str]:
+        box = self.box
+        leave = ("--detach", "--pid-file", box.path(PRIVATE_PID_FILE))
+        stay = ("--pid-file", box.path(PID_FILE)) if self.detached else ()
+        return [
+            *self._global_words(),
+            "run",
+            *(leave if self.leaves else stay),
+            "--bundle",
+            box.folder,
+            box.identifier,
+        ]
+
+    def _delete_command(self) -> list[str]:
+        """Only hooks need it: the runtime's state and groups are removed by us."""
+        if not self.leaves or not (self.config.get("hooks") or {}).get("poststop"):
+            return []
+        return [*self._global_words(), "delete", self.box.identifier]
+
+    def _global_words(self) -> list[str]:
         runtime, box = self.settings.runtime, self.box
         without_groups = runtime.kind == "crun" and not self.group
         return [
@@ -174,11 +201,6 @@ class Preparation:
             "--log",
             box.path(LOG),
             *(("--cgroup-manager", "disabled") if without_groups else ()),
-            "run",
-            *(("--pid-file", box.path(PID_FILE)) if self.detached else ()),
-            "--bundle",
-            box.folder,
-            box.identifier,
         ]
 
 

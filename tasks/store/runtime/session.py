@@ -48,6 +48,7 @@ class Session:
         self.has_own_group = not self._shares_terminal() and is_main_thread()
         self.host = Host()
         self.group = ""
+        self.leaves = False
         self.limits_memory = False
         self.record: dict[str, Any] = {}
         self.unclean = True
@@ -145,7 +146,7 @@ class Session:
             self._write_record(box, process)
             if terminal is not None:
                 terminal.start()
-            if self.limits_memory:
+            if self.limits_memory and not self.leaves:
                 watch = self._watch_memory()
             if started is not None:
                 started(box)
@@ -160,8 +161,8 @@ class Session:
             os.close(reader)
         if status != 0:
             self._raise_failed_start(box)
-        self.unclean = False
-        self.out_of_memory = watch is not None and watch.was_exceeded()
+        self.out_of_memory = self._ran_out_of_memory(watch)
+        self.unclean = self.leaves
         self.timed_out = supervisor.timed_out
         return TIMED_OUT if supervisor.timed_out else status
 
@@ -199,6 +200,7 @@ class Session:
         prepared.detached = self.detached
         prepared.adapt(terminal=self.has_terminal)
         self.group = prepared.group
+        self.leaves = prepared.leaves
         self.limits_memory = prepared.limits_memory
         return launch.start(
             prepared.lay_out(files),
@@ -207,6 +209,15 @@ class Session:
             mask=supervisor.mask,
             id_map=self.host.id_map,
         )
+
+    def _ran_out_of_memory(self, watch: MemoryWatch | None) -> bool:
+        if watch is not None:
+            return watch.was_exceeded()
+        if not self.limits_memory:
+            return False
+        from ..cgroup import has_killed
+
+        return has_killed(self.group)
 
     def _watch_memory(self) -> MemoryWatch:
         from ..cgroup import MemoryWatch
@@ -263,7 +274,7 @@ class Session:
     def _clean(self, box: Container, status: int | None) -> None:
         state = f"{box.path(container.STATE)}/{box.identifier}"
         if self.unclean or self.limits_memory or os.path.exists(state):
-            remove_group(self.group)  # the runtime had no time to tidy up
+            remove_group(self.group)  # the runtime is gone, or had no time to tidy up
         if self.detached and status is not None:
             self.record[container.EXITED] = status
             self.record["ended"] = time.time()
