@@ -166,6 +166,9 @@ def run_ready(name: str, found: dict[str, Any]) -> int | None:
     ready = ready_record(name, found)
     if ready is None:
         return None
+    from .store.cgroup import prepare_to_move_beside
+
+    prepare_to_move_beside()
     from .errors import DoitOciError
     from .run import run_bundle
 

@@ -24,6 +24,7 @@ MS_SLAVE = 0x80000
 
 PR_SET_PDEATHSIG = 1
 SYS_PIDFD_GETFD = 438  # one number on every architecture that Linux got since 5.6
+X32_GETPID = 0x40000000 + 39
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -62,6 +63,11 @@ def join_namespace(descriptor: int, kind: int) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send a signal when the thread that started this process ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl", "")
+
+
+def runs_x32() -> bool:
+    """Whether this kernel has the x32 ABI; not to be asked below a filter, which might kill us."""
+    return int(_libc.syscall(X32_GETPID)) > 0
 
 
 def copy_descriptor(process: int, descriptor: int) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from .images import Lab
 from .many import make_project
 from .several import push_several
+from .stdio import SIZES, make_copier
 from .turns import Command, Figures
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,7 @@ def project(lab: Lab, name: str, text: str) -> Path:
     folder = lab.scratch / f"project-{name}"
     folder.mkdir(parents=True)
     (folder / "images.toml").write_text(text)
+    (folder / "pyproject.toml").write_bytes((CHECKOUT / "pyproject.toml").read_bytes())
     return folder
 
 
@@ -46,7 +48,6 @@ def hello(lab: Lab) -> Path:
     """A project that is ready to run hello-world, so that only the run is left."""
     text = '[images.hello-world]\nimage = "builtin:hello-world"\n'
     folder = project(lab, "hello", text)
-    (folder / "pyproject.toml").write_bytes((CHECKOUT / "pyproject.toml").read_bytes())
     for _ in range(2):
         subprocess.run([OURS, "run:hello-world"], cwd=folder, check=True, capture_output=True)
     return folder
@@ -82,6 +83,23 @@ def warm(lab: Lab) -> Row:
             ),
             "runc run": Command(shell=f"runc run --bundle {bundle} bench-$$"),
             "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
+        },
+    )
+
+
+def _stdio(lab: Lab, name: str) -> Row:
+    """The smaller one holds the start of every process as well; the larger one hardly."""
+    folder = project(lab, name, "")
+    bundle = make_copier(folder, OURS)
+    source, sink = f"head -c {SIZES[name]} /dev/zero", "cat > /dev/null"
+    return Row(
+        what=f"{SIZES[name]:,} bytes through standard input and out of standard output",
+        base="runc run",
+        rounds=9,
+        commands={
+            "runc run": Command(shell=f"{source} | runc run --bundle {bundle} bench-$$ | {sink}"),
+            "doit-oci run": Command(shell=f"cd {folder} && {source} | {OURS} run:cat | {sink}"),
+            "doit run": Command(shell=f"cd {folder} && {source} | {DOIT} run:cat | {sink}"),
         },
     )
 
@@ -265,6 +283,8 @@ def several(lab: Lab) -> Row:
 
 ROWS: dict[str, Callable[[Lab], Row]] = {
     "warm": warm,
+    "stdio": lambda lab: _stdio(lab, "stdio"),
+    "stdio-1gb": lambda lab: _stdio(lab, "stdio-1gb"),
     "first": first,
     "pull-small": lambda lab: _pull(lab, "small", 9),
     "pull-large": lambda lab: _pull(lab, "large", 3),

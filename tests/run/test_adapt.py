@@ -101,6 +101,22 @@ def test_limits_need_controllers(resources: dict[str, object], needed: list[str]
     assert cgroup.declared_limits(config) == []
 
 
+def test_only_x32_leaves_the_filter() -> None:
+    seccomp = {"architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]}
+    config = config_json(["sh"], linux={"seccomp": seccomp})
+    assert adapt.has_x32(config)
+    adapt.drop_x32(config)
+    assert not adapt.has_x32(config)
+    assert seccomp["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    assert not adapt.has_x32(config_json(["sh"]))
+
+
+def test_getting_ready_to_move_moves_nobody() -> None:
+    before = cgroup.own_groups()
+    cgroup.prepare_to_move()
+    assert cgroup.own_groups() == before
+
+
 @pytest.mark.parametrize("mode", ["none", "host", "user"])
 def test_only_none_has_a_namespace_of_the_runtimes(mode: str) -> None:
     config = copy.deepcopy(config_json(["sh"]))

@@ -27,12 +27,13 @@ class Host:
     ``effective_map`` is the map that the container's ids go through, None for the initial one.
     """
 
-    __slots__ = ("bounding", "effective_map", "id_map", "seccomp")
+    __slots__ = ("bounding", "effective_map", "filtered", "id_map", "seccomp")
 
     def __init__(self) -> None:
         status = _read_status()
         privileged = int(status["CapEff"], 16) >> user_namespace.SYS_ADMIN & 1
         self.seccomp = "Seccomp" in status
+        self.filtered = status.get("Seccomp", "0") != "0"
         self.id_map: IdMap | None = None
         self.effective_map: IdMap | None = None
         if privileged:
@@ -47,6 +48,12 @@ class Host:
     @property
     def is_rootless(self) -> bool:
         return self.effective_map is not None
+
+    def lacks_x32(self) -> bool:
+        """Whether this kernel certainly does not execute programs of the x32 ABI."""
+        from .. import kernel
+
+        return not self.filtered and not kernel.runs_x32()
 
     def use_single_id(self) -> None:
         """Where newuidmap is installed but refuses to work."""

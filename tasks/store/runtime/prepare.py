@@ -78,6 +78,8 @@ class Preparation:
         adapt.fit_capabilities(config, host.bounding, CAPABILITIES, settings.note)
         if not host.seccomp and adapt.drop_seccomp(config):
             settings.note("this kernel has no seccomp: running without the profile")
+        if adapt.has_x32(config) and host.lacks_x32():
+            adapt.drop_x32(config)
 
     def _find_init(self) -> str:
         for name in INITS:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+from ..cgroup import prepare_to_move
 from . import container, launch, prepare
 from .host import Host
 from .signals import stop_signal
@@ -142,6 +143,8 @@ class Session:
         try:
             child = self._start(box, files, writer, supervisor)
             os.close(writer)
+            if self.group:
+                prepare_to_move()
             process = self._read_report(reader)
             self._write_record(box, process)
             if terminal is not None:
