@@ -121,8 +121,11 @@ class Bundle:
         python = sys.executable if self.user is None else self.user._python()
         return [python, str(RUN_ONE), json.dumps(self.settings(**settings))]
 
+    host = ""
+    """Shell commands that root does first, in a mount namespace that only the run is in."""
+
     def start(self, *args: str, files: dict[str, Any] | None = None, **settings: Any) -> Process:
-        """A a run with these arguments, its three files being pipes."""
+        """A run with these arguments, its three files being pipes."""
         if args:
             settings["args"] = list(args)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -130,9 +133,16 @@ class Bundle:
         if self.user is not None:
             user = {"user": self.user.uid, "group": self.user.gid, "extra_groups": []}
             user["env"] = {"PATH": "/usr/bin:/bin", "HOME": self.user.home}
-        return Process(
-            self.command(**settings), cwd=self.project, **{**pipes, **(files or {})}, **user
-        )
+        command = self.command(**settings)
+        if self.host:
+            as_whom = "exec"
+            if self.user is not None:
+                as_whom = f"exec setpriv --reuid={self.user.uid} --regid={self.user.gid}"
+                as_whom += " --clear-groups"
+                user = {"env": user["env"]}
+            script = f'set -e\n{self.host}\n{as_whom} "$@"'
+            command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+        return Process(command, cwd=self.project, **{**pipes, **(files or {})}, **user)
 
     def run(self, *args: str, stdin: bytes = b"", **settings: Any) -> subprocess.CompletedProcess:
         process = self.start(*args, **settings)

@@ -8,6 +8,7 @@ same holds for the process that supervises them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -26,18 +27,22 @@ if TYPE_CHECKING:
     from ..user_namespace import IdMap
     from .network import Helper
 
+HIDE_UNIFIED = "hide version 2"
+MOUNT_UNIFIED = "mount version 2"
+
 
 class Launch:
     """What the child needs to know.
 
     ``pid_file`` is where a runtime that starts the container and leaves writes its number,
     ``announcement`` the file that then says so to those outside, and ``delete`` what has to be
-    called when it has ended; None and nothing for one that stays.
+    called when it has ended; None and nothing for one that stays. ``groups`` is what has to be done
+    about control groups first, and ``group`` the one to remove where only process 1 sees it.
     """
 
     __slots__ = (
-        "announcement", "argv", "delete", "folder", "fuse", "hide_unified", "network", "pid_file",
-        "read_only", "standard_files", "upper", "volatile", "work",
+        "announcement", "argv", "delete", "folder", "fuse", "group", "groups", "network",
+        "pid_file", "read_only", "standard_files", "upper", "volatile", "work",
     )  # fmt: skip
 
     def __init__(
@@ -53,7 +58,8 @@ class Launch:
         work: str,
         volatile: bool,
         fuse: str | None,
-        hide_unified: bool,
+        groups: str,
+        group: str,
         network: Helper | None,
         standard_files: tuple[int, int, int] | None,
     ) -> None:
@@ -67,7 +73,8 @@ class Launch:
         self.work = work
         self.volatile = volatile
         self.fuse = fuse
-        self.hide_unified = hide_unified
+        self.groups = groups
+        self.group = group
         self.network = network
         self.standard_files = standard_files
 
@@ -152,10 +159,18 @@ def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> bool:
 
     Says whether a process serves the root.
     """
-    kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
+    try:
+        kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        _leave_bare_root()
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
-    if launch.hide_unified:
+    if launch.groups == HIDE_UNIFIED:
         kernel.mount("none", cgroup.UNIFIED, "tmpfs", kernel.MS_NOSUID, "size=1m")
+    elif launch.groups == MOUNT_UNIFIED:  # no runtime does without; it is only for this one's eyes
+        kernel.unshare(kernel.CLONE_NEWCGROUP)
+        kernel.mount("none", cgroup.ROOT, "cgroup2", kernel.MS_NOSUID)
     os.chdir(launch.folder)
     if launch.pid_file is not None:
         # The runtime writes while it starts: on the disk it would wait for everyone else's data.
@@ -170,6 +185,20 @@ def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> bool:
         fuse=launch.fuse,
         note=note,
     )
+
+
+def _leave_bare_root() -> None:
+    """In a chroot whose root is no mount: go into a copy of it that is one.
+
+    It is put upon /proc, because that can be made private first: elsewhere the mount would
+    propagate to the host. What is below stays out of sight behind the next /proc.
+    """
+    place = "/proc/fs"
+    kernel.mount("", "/proc", "", kernel.MS_PRIVATE)
+    kernel.mount("/", place, "", kernel.MS_BIND | kernel.MS_REC)
+    os.chroot(place)
+    os.chdir("/")
+    kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
 
 
 def exec_runtime(launch: Launch, mask: set[int]) -> None:

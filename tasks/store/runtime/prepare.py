@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 
-from .. import overlay
+from .. import cgroup, overlay
 from . import adapt, container, launch, network
 from .failure import failure
 from .find import find_executable
@@ -107,8 +107,6 @@ class Preparation:
         config, settings = self.config, self.settings
         parent: str | None = "" if not self.host.is_rootless else None
         if (config.get("linux") or {}).get("resources"):
-            from .. import cgroup
-
             needed = cgroup.declared_limits(config)
             if needed and parent is None:
                 parent = cgroup.delegated_parent(needed)
@@ -160,6 +158,7 @@ class Preparation:
             os.makedirs(box.path(work), 0o700, exist_ok=True)
         with open(box.path("config.json"), "w", encoding="utf-8") as stream:
             json.dump(config, stream)
+        groups = self._groups()
         return launch.Launch(
             argv=self._command(),
             pid_file=box.path(PRIVATE_PID_FILE) if self.leaves else None,
@@ -171,10 +170,17 @@ class Preparation:
             work=work,
             volatile=not settings.persistent,
             fuse=None if read_only else find_executable("fuse-overlayfs"),
-            hide_unified=settings.runtime.kind == "crun" and _crun_refuses_hybrid(),
+            groups=groups,
+            group=self.group if self.leaves and groups == launch.MOUNT_UNIFIED else "",
             network=self.network,
             standard_files=files,
         )
+
+    def _groups(self) -> str:
+        """What the runtime needs done about this host's control groups."""
+        if self.settings.runtime.kind == "crun" and _crun_refuses_hybrid():
+            return launch.HIDE_UNIFIED
+        return "" if cgroup.hierarchies() else launch.MOUNT_UNIFIED
 
     def _command(self) -> list[str]:
         box = self.box

@@ -43,6 +43,10 @@ def stay_and_wait(launch: Launch, mask: set[int]) -> NoReturn:
         status = family.wait(process, process)
     if launch.delete:
         family.wait(spawn(launch.delete, mask, None, own_group=True), None)
+    if launch.group:
+        from .. import cgroup
+
+        cgroup.remove_group(launch.group)
     os._exit(status)
 
 
