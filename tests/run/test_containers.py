@@ -13,6 +13,7 @@ import pytest
 
 from tasks import containers
 from tasks.errors import RuntimeFailed
+from tasks.store.runtime import log_file
 from tests.support.bundles import Bundle, wait_for
 
 COUNT = "i=0; while :; do echo out $i; echo err $i >&2; i=$((i+1)); sleep 0.05; done"
@@ -58,6 +59,16 @@ def test_output_comes_back_byte_for_byte(anyone: Bundle, runtime: str, tmp_path:
     assert _logs(anyone, tmp_path, follow=True) == (b"a\r\nno end yet\n\n\n\0\377", b"")
     (found,) = containers.list_containers(anyone.run_dir)
     assert found.exit_status == 4
+
+
+def test_a_log_is_followed_over_its_rotations(box: Bundle, tmp_path: Path) -> None:
+    script = "for i in $(seq 1 400); do echo line $i; [ $((i % 40)) = 0 ] && sleep 0.1; done; :"
+    log = {"rotate_at": 4000, "kept": 100}
+    _detach(box, "sh", "-c", script, log=log)
+    out, err = _logs(box, tmp_path, follow=True)
+    assert out.decode() == "".join(f"line {i}\n" for i in range(1, 401))
+    assert err == b""
+    assert len(log_file.log_files(containers.list_containers(box.run_dir)[0].folder)) > 3
 
 
 def test_stop_asks_first(box: Bundle, runtime: str, tmp_path: Path) -> None:

@@ -107,6 +107,30 @@ def test_keys_go_to_the_container_and_not_to_us(screen) -> None:
     assert shown.is_restored()
 
 
+def test_exec_has_a_terminal_of_its_own(screen, anyone: Bundle, runtime: str) -> None:
+    done = anyone.run("sleep", "1000", runtime=runtime, detach=True)
+    assert done.returncode == 0, done.stderr
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from tasks.containers import exec_in, "
+        "delete_container as d; s = exec_in(run_dir=sys.argv[2], name='box', args=sys.argv[3:]);"
+        "d(run_dir=sys.argv[2], name='box', force=True); sys.exit(s)"
+    )
+    script = "tty; stty size; read x; stty size; read y; echo $x$y; exit 6"
+    checkout = str(Path(__file__).resolve().parents[2])
+    words = [checkout, str(anyone.run_dir), "sh", "-c", script]
+    shown = screen(command=[*anyone.command()[:1], "-c", code, *words])
+    assert b"/dev/pts/" in shown.read_until(b"40 100")
+    shown.resize(50, 120)
+    time.sleep(0.3)
+    shown.type(b"a\r")
+    shown.read_until(b"50 120")
+    shown.type(b"b\r")
+    shown.read_until(b"ab\r\n")
+    assert shown.process.wait(20) == 6
+    assert shown.is_restored()
+    anyone.assert_nothing_left()
+
+
 def test_a_killed_runtime_leaves_the_terminal_as_it_was(
     screen, anyone: Bundle, runtime: str
 ) -> None:
@@ -118,6 +142,16 @@ def test_a_killed_runtime_leaves_the_terminal_as_it_was(
             os.kill(number, signal.SIGKILL)
     assert shown.process.wait(20) == 137
     assert shown.is_restored()
+
+
+def test_all_of_ours_killed_leave_the_terminal_as_it_was(screen, anyone: Bundle) -> None:
+    shown = screen("sh", "-c", "echo up; sleep 1000")
+    shown.read_until(b"up\r\n")
+    wait_for(lambda: not shown.is_restored())
+    os.killpg(shown.process.pid, signal.SIGKILL)
+    assert shown.process.wait(20) == -signal.SIGKILL
+    wait_for(shown.is_restored)
+    wait_for(lambda: not anyone.processes())
 
 
 def test_without_a_terminal_there_is_none(box: Bundle) -> None:
@@ -154,6 +188,24 @@ def _is_pending(process: int, number: int) -> bool:
     status = Path(f"/proc/{process}/status").read_text()
     (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd"))
     return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def test_a_hangup_that_our_caller_ignores_ends_nothing(box: Bundle, runtime: str) -> None:
+    def as_nohup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    files = {"preexec_fn": as_nohup}
+    with box.start("sh", "-c", "echo up; cat", runtime=runtime, files=files) as process:
+        assert process.stdout.readline() == b"up\n"
+        for number in (process.pid, *_children(process.pid)):
+            os.kill(number, signal.SIGHUP)
+        out, _ = process.communicate(b"still here", timeout=20)
+        assert (out, process.returncode) == (b"still here", 0)
+
+
+def _children(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(word) for word in text.split()]
 
 
 def test_an_early_interrupt_reaches_the_container(screen) -> None:

@@ -78,6 +78,7 @@ class Bundle:
         self.path = project / "build/bundles/box"
         self.rootfs = self.path / "rootfs"
         self.run_dir = project / "build/run"
+        self._groups_before = empty_groups()
         self._make_rootfs()
         self.configure(["true"])
 
@@ -124,8 +125,14 @@ class Bundle:
     host = ""
     """Shell commands that root does first, in a mount namespace that only the run is in."""
 
-    def start(self, *args: str, files: dict[str, Any] | None = None, **settings: Any) -> Process:
-        """A run with these arguments, its three files being pipes."""
+    def start(
+        self,
+        *args: str,
+        files: dict[str, Any] | None = None,
+        command: list[str] | None = None,
+        **settings: Any,
+    ) -> Process:
+        """A run with these arguments, its three files being pipes; or another command."""
         if args:
             settings["args"] = list(args)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -133,7 +140,7 @@ class Bundle:
         if self.user is not None:
             user = {"user": self.user.uid, "group": self.user.gid, "extra_groups": []}
             user["env"] = {"PATH": "/usr/bin:/bin", "HOME": self.user.home}
-        command = self.command(**settings)
+        command = command or self.command(**settings)
         if self.host:
             as_whom = "exec"
             if self.user is not None:
@@ -195,7 +202,7 @@ class Bundle:
         assert self.containers() == []
         assert self.processes() == []
         assert str(self.project) not in Path("/proc/self/mountinfo").read_text()
-        left = empty_groups()
+        left = empty_groups() - self._groups_before
         while left and time.monotonic() < deadline:
             time.sleep(0.02)
             left &= empty_groups()  # those of tests beside this one come and go

@@ -7,8 +7,8 @@ import signal
 
 from .. import kernel
 from . import container
-from .process_one import WAITED, pass_on_and_wait
-from .signals import default_signals
+from .process_one import pass_on_and_wait
+from .signals import awaited_signals, default_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _enter(
         if root >= 0 and not os.path.samestat(os.fstat(root), os.stat("/")):
             os.fchdir(root)
             os.chroot(".")
-        signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, awaited_signals())
         runtime = os.fork()
         if runtime == 0:
             if quiet:

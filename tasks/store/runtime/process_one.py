@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 
-from .signals import FORWARDED
+from .signals import awaited_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from .launch import Launch
 
 NOBODYS = 125  # the runtime has taken the container's status for itself
-WAITED = {*FORWARDED, signal.SIGCHLD}
 
 
 def stay_and_wait(launch: Launch, mask: set[int]) -> NoReturn:
     """Start the runtime as a child; helpers such as pasta may live beside it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited_signals())
     leaves = launch.pid_file is not None
     runtime = spawn(launch.argv, mask, launch.standard_files, own_group=leaves)
     close_descriptors()
@@ -86,6 +85,7 @@ class _Family:
     """The children of a process, and the signals that came for them."""
 
     def __init__(self) -> None:
+        self._awaited = awaited_signals()
         self._statuses: dict[int, int] = {}
         self._held: list[int] = []
 
@@ -100,7 +100,7 @@ class _Family:
             if not self._reap() and child not in self._statuses:
                 return NOBODYS
             if child not in self._statuses:
-                number = signal.sigwaitinfo(WAITED).si_signo
+                number = signal.sigwaitinfo(self._awaited).si_signo
                 if number != signal.SIGCHLD:
                     self._held.append(number)
         return self._statuses[child]

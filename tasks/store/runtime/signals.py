@@ -21,6 +21,14 @@ FORWARDED = frozenset(
         signal.SIGALRM,
     )
 )
+
+
+def awaited_signals() -> set[int]:
+    """Children's ends, and what is passed on unless our caller ignores it, as nohup does."""
+    heard = {number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN}
+    return {*heard, signal.SIGCHLD}
+
+
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 
 

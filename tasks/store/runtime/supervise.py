@@ -12,11 +12,11 @@ import signal
 import threading
 import time
 
-from .signals import FORWARDED
+from .signals import awaited_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 TICK = 0.05
 
@@ -33,6 +33,8 @@ class Supervisor:
         self.on_resize: Callable[[int], None] | None = None
         self.in_main_thread = is_main_thread()
         self.mask: set[int] = set()
+        self.awaited: set[int] = set()
+        self._kill_at: float | None = None
 
     def __enter__(self) -> Supervisor:
         """Hold signals back, from before the child exists until it is gone."""
@@ -41,7 +43,8 @@ class Supervisor:
                 signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
             ):  # inherited: no child is waited for
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, {*FORWARDED, signal.SIGCHLD}))
+            self.awaited = awaited_signals()
+            self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.awaited))
         else:
             self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         return self
@@ -67,7 +70,6 @@ class Supervisor:
         ``tick`` is called now and then while it returns true.
         """
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        kill_at: float | None = None
         while True:
             status = self._reap(child)
             if status is not None:
@@ -77,11 +79,11 @@ class Supervisor:
                 self.timed_out = True
                 deadline = None
                 _send(target, self.stop_signal)
-                kill_at = moment + self.stop_grace
-            if kill_at is not None and moment >= kill_at:
+                self._kill_at = moment + self.stop_grace
+            if self._kill_at is not None and moment >= self._kill_at:
                 _send(target, signal.SIGKILL)
-                kill_at = None
-            due = [at - moment for at in (deadline, kill_at) if at is not None]
+                self._kill_at = None
+            due = [at - moment for at in (deadline, self._kill_at) if at is not None]
             if tick is not None and tick():
                 due.append(TICK)
             else:
@@ -102,11 +104,10 @@ class Supervisor:
         if not self.in_main_thread:
             _await_child(child, seconds)
             return
-        waited: Iterable[int] = {*FORWARDED, signal.SIGCHLD}
         if seconds is None:
-            information = signal.sigwaitinfo(waited)
+            information = signal.sigwaitinfo(self.awaited)
         else:
-            received = signal.sigtimedwait(waited, max(seconds, 0))
+            received = signal.sigtimedwait(self.awaited, max(seconds, 0))
             if received is None:
                 return
             information = received
@@ -115,6 +116,9 @@ class Supervisor:
         if information.si_signo == signal.SIGWINCH and self.on_resize is not None:
             self.on_resize(target)
         arrived = passes_through and information.si_code > 0  # the terminal sent it to the group
+        if arrived and information.si_signo == signal.SIGHUP and self._kill_at is None:
+            # Its terminal is gone: what does not end by itself nobody could end any more.
+            self._kill_at = time.monotonic() + self.stop_grace
         self._pass_on(target, information.si_signo, arrived=arrived)
 
     def _pass_on(self, target: int, number: int, *, arrived: bool) -> None:

@@ -20,6 +20,7 @@ class Terminal:
         self.files: tuple[int, int, int] | None = None
         self._mode: list[Any] | None = None
         self._own = -1
+        self._keeper = (0, -1)
 
     def __enter__(self) -> Terminal:
         import termios
@@ -29,19 +30,20 @@ class Terminal:
             self._open_pair()
         else:
             self._mode = termios.tcgetattr(self._own)
+            self._keeper = _start_keeper(self._own, self._mode)
         return self
 
     def __exit__(self, *_: object) -> None:
-        import termios
 
         if self.files is not None:
             os.close(self.files[0])
             self._pump.join()
         elif self._mode is not None:
-            try:
-                termios.tcsetattr(self._own, termios.TCSADRAIN, self._mode)
-            except termios.error:
-                pass
+            _restore(self._own, self._mode)
+            keeper, pipe = self._keeper
+            os.write(pipe, b"done")
+            os.close(pipe)
+            os.waitpid(keeper, 0)
 
     def _open_pair(self) -> None:
         import threading
@@ -58,6 +60,36 @@ class Terminal:
         if self.files is not None:
             self._pump.start()
             self._feed.start()
+
+
+def _restore(terminal: int, mode: list[Any]) -> None:
+    import termios
+
+    try:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, mode)
+    except termios.error:
+        pass
+
+
+def _start_keeper(terminal: int, mode: list[Any]) -> tuple[int, int]:
+    """A process that gives the terminal's mode back where we are killed before we can.
+
+    Returns its number, and the pipe by which it learns that there is nothing left to do. It has a
+    session of its own: what kills our process group leaves it, and the terminal lets it through.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            os.dup2(reader, 3)
+            os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # locks above all
+            if os.read(3, 4) != b"done":
+                _restore(terminal, mode)
+        finally:
+            os._exit(0)
+    os.close(reader)
+    return child, writer
 
 
 def copy_size(runtime: int) -> None:
