@@ -201,6 +201,16 @@ def read_sources(
     return Sources(value, passwd, group, _read_files(bundle), owners)
 
 
+def needs_tree(*, image_config: Path, bundle: BundleDeclaration) -> bool:
+    """Whether the step's key rests on the rootfs too: on its accounts, or on owners of volumes.
+
+    Raises: ContentError, ConversionError.
+    """
+    value = _image_config(image_config, bundle)
+    named = account_names(value, bundle.overrides, bundle.unset)
+    return bool(named or seeded_volumes(value, bundle.overrides, bundle.unset))
+
+
 def _image_config(path: Path, bundle: BundleDeclaration) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_bytes())

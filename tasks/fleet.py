@@ -1,9 +1,10 @@
 """Fleet: many bundles on many machines, by a Dask cluster.
 
 In: the bundles to build and the declaration's files. Out: the digest of each, the same as that of
-a build here. One Dask task is one bundle; its key is made of all that goes in, so that a bundle is
-never built twice at a time. A worker that dies loses its task to another one; without a scheduler,
-or when it is lost, a cluster on this machine does the rest.
+a build here. One Dask task is one bundle and its key the bundle's, so that a bundle is never built
+twice at a time, whoever asks for it. A worker that dies, or cannot (a full disk, another version),
+loses its task to another one; without a scheduler, or when it is lost, a cluster on this machine
+does the rest.
 
 TLS and time limits are Dask's own: an address ``tls://…``, and ``DASK_DISTRIBUTED__COMM__…`` in the
 environment.
@@ -22,7 +23,7 @@ from .oci.canonical_json import canonical
 from .value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from .progress import Progress
@@ -33,10 +34,15 @@ LOST = ("CommClosedError", "CancelledError", "FutureCancelledError", "TimeoutErr
 
 
 class Job(Value):
-    """One bundle for one platform."""
+    """One bundle for one platform. ``key`` is the bundle's own (``is_own``), or one of its inputs;
+    ``declared`` and ``lock`` are what the declaration and the lock say of it, as plain JSON."""
 
     bundle: str
     platform: str
+    key: str
+    is_own: bool
+    declared: Mapping[str, Any]
+    lock: Mapping[str, Any]
 
 
 class Done(Value):
@@ -61,9 +67,9 @@ def build_fleet(
 ) -> Iterator[Done]:
     """Build ``jobs`` and yield each as it is done.
 
-    ``files`` are images.toml, images.lock and what they name, by relative path; ``scheduler`` is a
-    Dask address, or empty for a cluster of ``workers`` processes here, which have their stores
-    in ``local_directory``. Raises: DoitOciError naming every bundle that failed, at the end.
+    ``files`` are those that images.toml names, by relative path; ``scheduler`` is a Dask address,
+    or empty for a cluster of ``workers`` processes here, which have their stores in
+    ``local_directory``. Raises: DoitOciError naming every bundle that failed, at the end.
     """
     failures: list[str] = []
     waiting = {job.bundle: job for job in jobs}
@@ -72,12 +78,19 @@ def build_fleet(
             break
         try:
             with connected(address, local_directory, min(workers, len(waiting))) as client:
-                for job, found in gathered(client, list(waiting.values()), files):
+                for job, found in gathered(client, list(waiting.values()), files, progress):
                     del waiting[job.bundle]
                     if "error" in found:
                         failures.append(f"{job.bundle}: {found['error']}")
                         continue
-                    yield Done(bundle=job.bundle, platform=job.platform, **found)
+                    yield Done(
+                        bundle=job.bundle,
+                        platform=job.platform,
+                        key=found["key"],
+                        digest=found["digest"],
+                        seconds=found["seconds"],
+                        worker=found["worker"],
+                    )
         except Exception as problem:
             if not address or not is_loss(problem):
                 raise
@@ -138,7 +151,7 @@ def check_tls(address: str) -> None:
 
 
 def gathered(
-    client: Any, jobs: Sequence[Job], files: Mapping[str, bytes]
+    client: Any, jobs: Sequence[Job], files: Mapping[str, bytes], progress: Progress
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Jobs as they are done. The files go to each worker once.
 
@@ -152,29 +165,65 @@ def gathered(
     content = hashlib.sha256(canonical({name: files[name].hex() for name in files})).hexdigest()
     # A task and not a scatter: when the worker that holds it dies, the scheduler makes it anew.
     shared = client.submit(fleet_call.keep, dict(files), key=f"doit-oci-files-{content}")
-    futures: dict[Any, Job] = {}
-    for number, job in enumerate(jobs):
+
+    def submit(tried: Sequence[str], found: Sequence[Job]) -> Any:
+        job = found[0]
         about = {
             "bundle": job.bundle,
             "platform": job.platform,
             "version": __version__,
-            "id": f"{number}",
+            "declared": job.declared,
+            "lock": job.lock,
         }
-        name = f"{job.bundle}-{job.platform.replace('/', '-')}-{content[:32]}"
-        future = client.submit(
-            fleet_call.call, about, shared, key=f"doit-oci-{name}", retries=RETRIES
-        )
-        futures[future] = job
-    as_completed = load_dask().as_completed
-    for future, found in as_completed(list(futures), loop=client.loop, with_results=True):
-        job = futures.pop(future)
-        if not isinstance(found, BaseException):
-            yield job, found
-        elif type(found).__name__ == "KilledWorker":
-            yield job, {"error": "the workers that tried it died"}
-        else:
-            raise found
+        again = f"-{'-'.join(tried)}" if tried else ""
+        others = {"workers": untried(client, tried), "allow_other_workers": True} if tried else {}
+        key = f"doit-oci-{job.key}{again}"
+        return client.submit(fleet_call.call, about, shared, key=key, retries=RETRIES, **others)
+
+    by_key: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_key.setdefault(job.key, []).append(job)
+    futures: dict[Any, tuple[list[Job], tuple[str, ...]]] = {
+        submit((), found): (found, ()) for found in by_key.values()
+    }
+    yield from _as_done(client, futures, submit, progress)
+
+
+def _as_done(
+    client: Any,
+    futures: dict[Any, tuple[list[Job], tuple[str, ...]]],
+    submit: Callable[[Sequence[str], Sequence[Job]], Any],
+    progress: Progress,
+) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Results as they come; what one worker could not do is given to those that have not tried."""
+    coming = load_dask().as_completed(list(futures), loop=client.loop, with_results=True)
+    for future, outcome in coming:
+        found, tried = futures.pop(future)
         future.release()
+        result = outcome
+        if type(outcome).__name__ == "KilledWorker":
+            result = {"error": "the workers that tried it died"}
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        elif "error" in result:
+            tried = (*tried, result["address"])
+            if len(tried) <= RETRIES and untried(client, tried):
+                names = ", ".join(job.bundle for job in found)
+                progress.note(
+                    f"{names}: worker {result['worker']} could not, another one tries: "
+                    f"{result['error']}"
+                )
+                again = submit(tried, found)
+                futures[again] = (found, tried)
+                coming.add(again)
+                continue
+        for job in found:
+            yield job, result
+
+
+def untried(client: Any, tried: Sequence[str]) -> list[str]:
+    """The addresses of the other workers that there are now."""
+    return sorted(set(client.nthreads()) - set(tried))
 
 
 def is_loss(problem: BaseException) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 
 def keep(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The declaration's files, as a result that workers pass on to each other."""
+    """The files that the declaration names, as a result that workers pass on to each other."""
     return files
 
 
-def call(job: dict[str, str], files: dict[str, bytes]) -> dict[str, object]:
+def call(job: dict[str, object], files: dict[str, bytes]) -> dict[str, object]:
     """Do a job with the worker's own package; the answer names the worker."""
     import importlib
 
@@ -23,5 +23,7 @@ def call(job: dict[str, str], files: dict[str, bytes]) -> dict[str, object]:
         except ModuleNotFoundError:
             continue
         found = module.work(job, files, worker.local_directory)
-        return found if "error" in found else {**found, "worker": str(worker.name)}
-    return {"error": f"worker {worker.name} has no doit-oci: pip install 'doit-oci[fleet]'"}
+        break
+    else:
+        found = {"error": "has no doit-oci: pip install 'doit-oci[fleet]'"}
+    return {**found, "worker": str(worker.name), "address": worker.address}

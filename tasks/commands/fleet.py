@@ -7,12 +7,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
 from ..steps import Steps
 from .state import chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..project.images import BundleDeclaration
+    from ..project.plan import Plan
 
 
 class Fleet(ProjectCommand):
@@ -45,8 +51,8 @@ class Fleet(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..config_json import watched_files
-        from ..fleet import Job, build_fleet, overhead
+        from ..fleet import build_fleet, overhead
+        from ..fleet_jobs import Remembered, make_job
 
         plan, steps = self.plan, Steps(self.plan)
         if not plan.images.cache.get("remote"):
@@ -57,19 +63,15 @@ class Fleet(ProjectCommand):
             )
         bundles = [plan.bundle(name) for name in chosen(plan, names)]
         steps.locking.resolve(dict.fromkeys(bundle.image for bundle in bundles))
-        jobs = [
-            Job(bundle=bundle.name, platform=str(plan.platform(bundle)))
-            for bundle in bundles
-            if names
-            or given["all"]
-            or plan.lock.bundle(bundle.name, str(plan.platform(bundle))) is None
-        ]
         space = plan.workspace
-        files = {path.name: path.read_bytes() for path in (space.declaration, space.lock)}
+        remembered = Remembered(space.state / "fleet" / "keys.json")
+        jobs = []
         for bundle in bundles:
-            for name in watched_files(bundle):
-                if not Path(name).is_absolute():
-                    files[name] = (space.project / name).read_bytes()
+            job = make_job(steps, bundle.name)
+            locked = plan.lock.bundle(bundle.name, job.platform)
+            if names or given["all"] or remembered.is_stale(job, locked):
+                jobs.append(job)
+        files = shared_files(plan, bundles)
         started, workers = time.monotonic(), given["workers"] or os.cpu_count() or 1
         done = []
         for each in build_fleet(
@@ -85,6 +87,7 @@ class Fleet(ProjectCommand):
                 f"{each.bundle}: {each.digest} in {each.seconds:.1f} s on {each.worker}\n"
             )
             done.append(each)
+        remembered.keep(jobs, {each.bundle: each for each in done})
         rows = [
             {"bundle": each.bundle, "digest": each.digest, "seconds": each.seconds} for each in done
         ]
@@ -97,3 +100,28 @@ class Fleet(ProjectCommand):
                 f"{len(done)} bundles on {busiest} workers, {spare:.2f} s each beside\n"
             )
         return 0
+
+
+def shared_files(plan: Plan, bundles: Iterable[BundleDeclaration]) -> dict[str, bytes]:
+    """The files beside images.toml that bundles are made from, or a cache's records verified by.
+
+    Raises: DeclarationError.
+    """
+    from ..config_json import watched_files
+
+    verified = plan.images.cache.get("verify_key") or ()
+    names = [verified] if isinstance(verified, str) else list(verified)
+    for bundle in bundles:
+        names += watched_files(bundle)
+    found: dict[str, bytes] = {}
+    for name in names:
+        if Path(name).is_absolute():
+            continue
+        try:
+            found[name] = (plan.workspace.project / name).read_bytes()
+        except FileNotFoundError:
+            # An optional one, or the build says that it is missing.
+            continue
+        except OSError as cause:
+            raise DeclarationError(f"cannot be read: {cause.strerror}", subject=name) from cause
+    return found

@@ -168,8 +168,18 @@ class ImageSet:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON that :meth:`from_json` reads back, from lines as well."""
+        """Plain JSON that :meth:`from_json` reads back."""
         return dict(self._raw)
+
+    def part(self, name: str) -> dict[str, Any]:
+        """As :meth:`to_json`, with one bundle and its image only."""
+        image = self.bundle(name).image
+        bundles = self._raw["bundles"]
+        return {
+            **self._raw,
+            "images": {image: self._raw["images"][image]},
+            "bundles": {name: bundles[name]} if name in bundles else {},
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], path: Path) -> ImageSet:

@@ -84,6 +84,14 @@ class Lock:
             {name: found for name, found in self._bundles.items() if name in keep_bundles},
         )
 
+    def part(self, image: str, bundle: str) -> dict[str, dict[str, Any]]:
+        """As :meth:`sections`, of one image and one bundle."""
+        images, bundles = self._images, self._bundles
+        return {
+            "images": {image: images[image]} if image in images else {},
+            "bundles": {bundle: bundles[bundle]} if bundle in bundles else {},
+        }
+
     def sections(self) -> dict[str, dict[str, Any]]:
         return {"images": dict(self._images), "bundles": dict(self._bundles)}
 

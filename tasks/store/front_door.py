@@ -19,8 +19,19 @@ TAIL = 4000
 def run_front_door(
     words: Sequence[str], *, cwd: Path, environ: Mapping[str, str]
 ) -> tuple[int, str]:
-    """Status and the end of standard error. What this process imports, the child can import."""
-    program = f"import sys; from {PACKAGE}.cli import main; sys.exit(main())"
+    """Status and the end of standard error of one command line."""
+    return run_function("cli.main", words, cwd=cwd, environ=environ)
+
+
+def run_function(
+    name: str, words: Sequence[str], *, cwd: Path, environ: Mapping[str, str]
+) -> tuple[int, str]:
+    """Call ``MODULE.FUNCTION`` of this package in a child, with ``words`` as its arguments.
+
+    Status and the end of standard error. What this process imports, the child can import.
+    """
+    module, _, function = name.rpartition(".")
+    program = f"import sys; from {PACKAGE}.{module} import {function}; sys.exit({function}())"
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
         [sys.executable, "-c", program, *words],

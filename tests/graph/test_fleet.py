@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,7 +135,11 @@ def test_the_embedded_cluster_gives_the_serial_digests(
     tmp_path: Path, serial: dict[str, str]
 ) -> None:
     project = declare(tmp_path / "p")
-    expect(doit_oci(project, "fleet", "--workers", "2"))
+    # The command as it is installed: the workers' processes begin by reading it.
+    command = Path(sys.executable).with_name("doit-oci")
+    words = [command, "fleet", "--workers", "2"]
+    done = subprocess.run(words, cwd=project, capture_output=True, timeout=120, check=False)
+    expect(done)
     assert digests(project) == serial
     again = doit_oci(project, "fleet", "--workers", "2")
     expect(again)
@@ -244,3 +249,30 @@ def test_tls_keeps_strangers_out(tmp_path: Path, serial: dict[str, str]) -> None
         assert "needs TLS certificates" in unarmed.stderr.decode()
     finally:
         cluster.close()
+
+
+def test_what_is_stale_is_built_and_nothing_else(tmp_path: Path) -> None:
+    """An edited bundle too, and one whose account is known only once its tree is there."""
+    project = declare(tmp_path / "p", 2)
+    passwd = "root:x:0:0::/:/bin/sh\napp:x:7:7::/:/bin/sh\n"
+    write_layout(project / "named", tar([item("etc/"), item("etc/passwd", passwd)]))
+    text = (
+        project / "images.toml"
+    ).read_text() + f'[images.named]\nimage = "oci:{project}/named"\n'
+    edited = '[bundles.named]\nuser = "app"\nhostname = "{0}"\n[bundles.i1]\nhostname = "{0}"\n'
+    (project / "images.toml").write_text(text + edited.format("one"))
+    built = re.compile(r"^(\S+): sha256:", re.MULTILINE)
+
+    def fleet() -> list[str]:
+        result = doit_oci(project, "fleet", "--workers", "2")
+        expect(result)
+        return sorted(built.findall(result.stderr.decode()))
+
+    assert fleet() == ["i0", "i1", "named"]
+    assert fleet() == []
+    (project / "images.toml").write_text(text + edited.format("two"))
+    assert fleet() == ["i1", "named"]
+    found = digests(project)
+    (project / "images.lock").unlink()
+    expect(doit_oci(project, "bundle", "--dir", "serial"))
+    assert digests(project) == found
