@@ -158,6 +158,10 @@ def _exec_process(
     process["args"] = list(args)
     process["terminal"] = terminal
     process["env"] = [*process.get("env", ()), *environment]
+    if terminal:
+        from .store.runtime.adapt import set_size
+
+        set_size(process)
     if terminal and not any(item.startswith("TERM=") for item in process["env"]):
         process["env"].append(f"TERM={os.environ.get('TERM') or 'xterm'}")
     if working_dir is not None:

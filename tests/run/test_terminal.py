@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.containers import delete_container
 from tasks.store.runtime.stale import remove_stale
-from tests.support.bundles import Bundle, Process, wait_for
+from tests.support.bundles import Bundle, Process, await_size, wait_for
 
 
 class Screen:
@@ -84,12 +85,10 @@ def screen(anyone: Bundle, runtime: str):
 
 
 def test_the_container_has_our_size_and_follows_it(screen) -> None:
-    shown = screen("sh", "-c", "tty; stty size; read x; stty size; read y; exit 6")
-    assert b"/dev/" in shown.read_until(b"40 100")
+    script = f"tty; {await_size(40, 100)}; echo first; {await_size(50, 120)}; read x; exit 6"
+    shown = screen("sh", "-c", script)
+    assert b"/dev/" in shown.read_until(b"first")
     shown.resize(50, 120)
-    time.sleep(0.3)
-    shown.type(b"\r")
-    shown.read_until(b"50 120")
     shown.type(b"\r")
     assert shown.process.wait(20) == 6
     assert shown.is_restored()
@@ -111,23 +110,20 @@ def test_exec_has_a_terminal_of_its_own(screen, anyone: Bundle, runtime: str) ->
     done = anyone.run("sleep", "1000", runtime=runtime, detach=True)
     assert done.returncode == 0, done.stderr
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from tasks.containers import exec_in, "
-        "delete_container as d; s = exec_in(run_dir=sys.argv[2], name='box', args=sys.argv[3:]);"
-        "d(run_dir=sys.argv[2], name='box', force=True); sys.exit(s)"
+        "import sys; sys.path.insert(0, sys.argv[1]); from tasks.containers import exec_in; "
+        "sys.exit(exec_in(run_dir=sys.argv[2], name='box', args=sys.argv[3:]))"
     )
-    script = "tty; stty size; read x; stty size; read y; echo $x$y; exit 6"
     checkout = str(Path(__file__).resolve().parents[2])
+    script = f"tty; {await_size(40, 100)}; echo first; {await_size(50, 120)}; exit 6"
     words = [checkout, str(anyone.run_dir), "sh", "-c", script]
-    shown = screen(command=[*anyone.command()[:1], "-c", code, *words])
-    assert b"/dev/pts/" in shown.read_until(b"40 100")
-    shown.resize(50, 120)
-    time.sleep(0.3)
-    shown.type(b"a\r")
-    shown.read_until(b"50 120")
-    shown.type(b"b\r")
-    shown.read_until(b"ab\r\n")
-    assert shown.process.wait(20) == 6
-    assert shown.is_restored()
+    try:
+        shown = screen(command=[*anyone.command()[:1], "-c", code, *words])
+        assert b"/dev/pts/" in shown.read_until(b"first")
+        shown.resize(50, 120)
+        assert shown.process.wait(20) == 6
+        assert shown.is_restored()
+    finally:
+        delete_container(run_dir=anyone.run_dir, name="box", force=True)
     anyone.assert_nothing_left()
 
 

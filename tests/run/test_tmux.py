@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.bundles import Bundle, wait_for
+from tests.support.bundles import Bundle, await_size, wait_for
 from tests.support.docker_registry import need
 
 
@@ -25,14 +26,20 @@ class Tmux:
         done = subprocess.run([*self.words, *words], capture_output=True, text=True, check=True)
         return done.stdout
 
-    def shows(self, text: str) -> bool:
-        """Whether a line of the window is this text."""
-        return text in self("capture-pane", "-p").splitlines()
+    def await_line(self, text: str) -> None:
+        """Wait until a line of the window is this text."""
+        deadline = time.monotonic() + 20
+        while text not in (shown := self("capture-pane", "-p")).splitlines():
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.02)
 
 
 @pytest.fixture
 def tmux(box: Bundle, runtime: str) -> Iterator[Tmux]:
-    script = "stty size; read x; stty size; read y; echo $x$y; exit 6"
+    script = (
+        f"{await_size(30, 90)}; echo first; {await_size(20, 70)}; echo second; "
+        "read x; echo $x$x; exit 6"
+    )
     command = box.command(runtime=runtime, args=["sh", "-c", script], stop_grace=0.3)
     opened = Tmux(command, str(box.project))
     yield opened
@@ -40,20 +47,19 @@ def tmux(box: Bundle, runtime: str) -> Iterator[Tmux]:
 
 
 def test_a_window_that_changes_its_size_and_is_left_as_it_was(tmux: Tmux, box: Bundle) -> None:
-    wait_for(lambda: tmux.shows("30 90"))
+    tmux.await_line("first")
     tmux("resize-window", "-x", "70", "-y", "20")
+    tmux.await_line("second")
     tmux("send-keys", "a", "Enter")
-    wait_for(lambda: tmux.shows("20 70"))
-    tmux("send-keys", "b", "Enter")
-    wait_for(lambda: tmux.shows("ab"))
-    wait_for(lambda: tmux.shows("status 6"))
+    tmux.await_line("aa")
+    tmux.await_line("status 6")
     tmux("send-keys", "stty -a | grep -c ' icanon .* echo '", "Enter")
-    wait_for(lambda: tmux.shows("1"))
+    tmux.await_line("1")
     assert box.containers() == []
 
 
 def test_a_closed_window_ends_the_container(tmux: Tmux, box: Bundle) -> None:
-    wait_for(lambda: tmux.shows("30 90"))
+    tmux.await_line("first")
     tmux("new-session", "-d", "-s", "other", "sh")
     tmux("kill-session", "-t", "0")
     wait_for(lambda: box.containers() == [])

@@ -225,6 +225,11 @@ def empty_groups() -> set[str]:
     return found
 
 
+def await_size(rows: int, columns: int) -> str:
+    """Shell words that wait for a terminal's size: crun sets the first one beside the start."""
+    return f'until [ "$(stty size 2> /dev/null)" = "{rows} {columns}" ]; do sleep 0.02; done'
+
+
 def wait_for(condition: Any, seconds: float = 10.0) -> Any:
     """What ``condition()`` gives, once it gives something true."""
     deadline = time.monotonic() + seconds

@@ -39,15 +39,21 @@ def set_process(
     if args is not None:
         process["args"] = [*entrypoint, *args]
     if terminal:
-        size = _terminal_size()
-        if size is not None:  # runc asks the terminal itself, crun takes it from here
-            process["consoleSize"] = {"width": size.columns, "height": size.lines}
+        set_size(process)
         environment = process.setdefault("env", [])
         if not any(item.startswith("TERM=") for item in environment):
             environment.append(f"TERM={terminal_type}")
     if init is not None:
         process["args"] = [INIT_TARGET, "--", *process["args"]]
         config.setdefault("mounts", []).append(_bind(init, INIT_TARGET))
+
+
+def set_size(process: dict[str, Any]) -> None:
+    """Begin with our terminal's size, which a runtime would set only after the program's start."""
+    size = _terminal_size()
+    process.pop("consoleSize", None)
+    if size is not None:
+        process["consoleSize"] = {"width": size.columns, "height": size.lines}
 
 
 def _terminal_size() -> os.terminal_size | None:
