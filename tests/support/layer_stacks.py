@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.support.layers import item
+from tests.support.layers import item, tar
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TARGETS = st.sampled_from(["a", "b", "/a", "/b/c", "../a", "..", "a/b", "nowhere", "/"])
@@ -51,4 +51,6 @@ def layers() -> st.SearchStrategy[list[Any]]:
 
 
 def stacks() -> st.SearchStrategy[list[list[Any]]]:
-    return st.lists(layers(), min_size=1, max_size=4)
+    """No layer stands twice in a stack: its files are one file each in the store, so a link that a
+    layer between made to one of them would join the two on the disk."""
+    return st.lists(layers(), min_size=1, max_size=4, unique_by=tar)
