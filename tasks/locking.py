@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from . import resolve as resolve_step
 from .errors import ContentError, StaleLock
 from .oci.descriptor import Descriptor
 from .oci.locked_image import LockedImage, LockedPlatform
@@ -130,7 +129,9 @@ class Locking:
         always = self.plan.images.image(image).pull_policy == "always"
         if not always or options.locked or options.offline:
             return False
-        now = resolve_step.tag_digest(
+        from .resolve import tag_digest
+
+        now = tag_digest(
             reference=reference, registries=self.registries(), progress=self.plan.progress
         )
         pinned = {known.index, *(found.manifest.digest for found in known.platforms.values())}
@@ -155,7 +156,9 @@ class Locking:
     def resolve_image(
         self, image: str, platforms: Iterable[Any], known: LockedImage | None
     ) -> LockedImage:
-        return resolve_step.resolve_image(
+        from .resolve import resolve_image
+
+        return resolve_image(
             name=image,
             reference=self.reference(image),
             platforms=tuple(platforms),

@@ -388,8 +388,14 @@ class Steps:
 
     def chain(self, name: str) -> tuple[Step, ...]:
         """The steps of a bundle in the order in which they are done."""
-        image = self.plan.bundle(name).image
-        return self.layout(image), self.rootfs(name), self.config(name), self.bundle(name)
+        return tuple(self._one_by_one(name))
+
+    def _one_by_one(self, name: str) -> Iterator[Step]:
+        """Each step made, and its module loaded, when the one before has been taken."""
+        yield self.layout(self.plan.bundle(name).image)
+        yield self.rootfs(name)
+        yield self.config(name)
+        yield self.bundle(name)
 
     def works(self, step: str, name: str) -> Iterator[Work]:
         """All that ``step:name`` needs and itself, in order. Raises: UnknownTarget."""
@@ -399,7 +405,7 @@ class Steps:
             return
         image = self.plan.bundle(name).image
         yield from self.blobs(image, name)
-        for each in self.chain(name):
+        for each in self._one_by_one(name):
             yield each
             if each.step == step:
                 return
