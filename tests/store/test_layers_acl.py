@@ -92,7 +92,7 @@ def test_a_list_that_only_repeats_the_mode_is_none() -> None:
     [
         b"user::rwx", b"user::rwz,group::r--,other::r--", b"user::rwx,user::rwx,group::r--",
         b"user::rw-,user:1:r--,group::r--,other::r--", b"user:-1:rwx,group::r--,other::r--",
-        b"user:4294967295:r--,user::rwx,group::r--,mask::r--,other::r--", b"x", b"user", b"user:",
+        b"user:4294967295:r--,user::rwx,group::r--,mask::r--,other::r--", b"user:1_0:r--,user::rwx,group::r--,mask::r--,other::r--", b"x", b"user", b"user:",
     ],
 )  # fmt: skip
 def test_what_is_no_list_is_refused(text: bytes) -> None:

@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 import stat
-import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
 from tasks.errors import LayerError
-from tasks.oci.media_type import DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from tasks.progress import Silent
 from tests.support.layers import Images, item, tar
+from tests.support.tar_headers import BLOCK, header, octal, padded, pax
 from tests.support.trees import scan_entries
 
 LONG = "d" * 120 + "/" + "e" * 120 + "/file"
-BLOCK = 512
-
-
-class Told(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def octal(value: int, width: int) -> bytes:
-    return f"{value:0{width - 1}o}".encode() + b"\0"
-
-
-def header(
-    name: bytes,
-    *,
-    size: bytes = octal(0, 12),
-    kind: bytes = b"0",
-    uid: bytes = octal(0, 8),
-    mtime: bytes = octal(1_700_000_000, 12),
-    link: bytes = b"",
-    magic: bytes = b"ustar\x0000",
-    tail: bytes = b"",
-    mode: bytes = octal(0o644, 8),
-) -> bytes:
-    """A header by hand, for what no library writes."""
-    block = bytearray(
-        struct.pack(
-            "100s8s8s8s12s12s8sc100s8s",
-            name, mode, uid, octal(0, 8), size, mtime, b" " * 8, kind, link, magic,
-        ).ljust(BLOCK, b"\0")
-    )  # fmt: skip
-    if tail:
-        block[386 : 386 + len(tail)] = tail
-    block[148:156] = f"{sum(block):06o}".encode() + b"\0 "
-    return bytes(block)
-
-
-def padded(content: bytes) -> bytes:
-    return content + bytes(-len(content) % BLOCK)
-
-
-def pax(*records: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
-    content = b""
-    for key, value in records:
-        body = b" " + key + b"=" + value + b"\n"
-        size = len(body)
-        while len(str(size)) + len(body) != size:
-            size = len(str(size)) + len(body)
-        content += str(size).encode() + body
-    return header(b"pax", kind=kind, size=octal(len(content), 12)) + padded(content)
 
 
 def stands_as_recorded(rootfs: Path, found: dict[str, Any]) -> None:
@@ -453,69 +395,6 @@ def test_layers_that_cannot_be_applied(images: Images, layers: Any, said: str) -
     assert not images.rootfs().exists()
 
 
-STREAM = tar([item("etc/"), item("etc/x", "x" * 100_000), item("y", "y")])
-
-
-def zstd(content: bytes) -> bytes:
-    return zstandard.ZstdCompressor().compress(content)
-
-
-@pytest.mark.parametrize(
-    ("packed", "media_type", "noted"),
-    [
-        (gzip.compress(STREAM), OCI_LAYER_GZIP, False),
-        (gzip.compress(STREAM), DOCKER_LAYER_GZIP, False),
-        (b"".join(gzip.compress(STREAM[i : i + 999]) for i in range(0, len(STREAM), 999)),
-         OCI_LAYER_GZIP, False),
-        (gzip.compress(STREAM) + gzip.compress(b"") + bytes(700), OCI_LAYER_GZIP, False),
-        (zstd(STREAM), OCI_LAYER_ZSTD, False),
-        (zstd(STREAM[:5000]) + b"\x50\x2a\x4d\x18\x03\0\0\0abc" + zstd(STREAM[5000:]),
-         OCI_LAYER_ZSTD, False),
-        (STREAM, OCI_LAYER, False),
-        (STREAM, OCI_LAYER_GZIP, True),
-        (gzip.compress(STREAM), OCI_LAYER_ZSTD, True),
-        (zstd(STREAM), OCI_LAYER_GZIP, True),
-        (zstd(STREAM), "application/x-unknown", False),
-    ],
-)  # fmt: skip
-def test_compressions(images: Images, packed: bytes, media_type: str, noted: bool) -> None:
-    told = Told()
-    rootfs, _ = images.build(
-        images.layer(STREAM, packed=packed, media_type=media_type), progress=told
-    )
-    assert (rootfs / "etc/x").read_text() == "x" * 100_000
-    assert bool(told.notes) == noted
-
-
-def test_bytes_after_the_end_belong_to_the_diff_id(images: Images) -> None:
-    stream = tar([item("f", "f")]) + b"anything" * 1000
-    rootfs, _ = images.build(stream)
-    assert (rootfs / "f").read_text() == "f"
-
-
-@pytest.mark.parametrize("stream", [b"", bytes(1024), bytes(512), bytes(10240)])
-def test_empty_layers(images: Images, stream: bytes) -> None:
-    _, found = images.build(images.layer(stream, packed=stream, media_type=OCI_LAYER))
-    assert set(found) == {""}
-
-
-def test_a_tar_without_its_end_is_whole(images: Images) -> None:
-    _, found = images.build(header(b"f", size=octal(1, 12)) + padded(b"x"))
-    assert "f" in found
-
-
-@pytest.mark.parametrize("size", [1, 511, 512, 513])
-def test_a_tar_that_ends_with_the_last_byte_of_a_file_is_whole(images: Images, size: int) -> None:
-    """`umoci insert` (0.4.7) writes such layers: no padding, no end."""
-    _, found = images.build(header(b"f", size=octal(size, 12)) + b"x" * size)
-    assert found["f"].size == size
-
-
-def test_a_tar_that_ends_within_the_padding_is_cut_off(images: Images) -> None:
-    with pytest.raises(LayerError, match="ends within an entry"):
-        images.build(header(b"f", size=octal(1, 12)) + b"x" + bytes(10))
-
-
 def test_the_root_of_an_image_that_names_none(images: Images) -> None:
     rootfs, found = images.build(tar([item("f", "f")]), implied_mtime=1234)
     assert (found[""].mode, found[""].uid, found[""].mtime) == (0o755, 0, 1234 * 10**9)
@@ -527,6 +406,17 @@ def test_the_same_layer_twice(images: Images) -> None:
     rootfs, _ = images.build(one, two, one)
     assert (rootfs / "f").read_text() == "1"
     assert (rootfs / "g").read_text() == "2"
+
+
+def test_the_same_layer_twice_and_a_link_to_its_file_between(images: Images) -> None:
+    """The upper place of the layer replaces the name, and not the file that the link kept."""
+    twice = tar([item("d/f", "1"), item("d/g", type="link", link="d/f")])
+    between = tar([item("kept", type="link", link="d/f")])
+    rootfs, found = images.build(twice, between, twice)
+    stands_as_recorded(rootfs, found)
+    names = {name: (rootfs / name).stat().st_ino for name in ("kept", "d/f", "d/g")}
+    assert names["d/f"] == names["d/g"] != names["kept"]
+    assert [found[name].hard_link for name in ("kept", "d/f", "d/g")] == [b"", b"", b"d/f"]
 
 
 def test_a_large_file_spans_pieces(images: Images) -> None:
@@ -553,12 +443,3 @@ def test_no_umask_and_no_default_acl_gets_in(images: Images) -> None:
         os.umask(before)
     stands_as_recorded(rootfs, found)
     assert found["f"].mode == 0o666
-
-
-def test_io_of_archives_made_by_tarfile_is_the_same(images: Images) -> None:
-    """Python's own extraction of a plain archive, as a second opinion on content."""
-    rootfs, _ = images.build(STREAM)
-    with tarfile.open(fileobj=io.BytesIO(STREAM)) as archive:
-        file = archive.extractfile("etc/x")
-        assert file is not None
-        assert (rootfs / "etc/x").read_bytes() == file.read()

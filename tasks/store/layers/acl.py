@@ -69,9 +69,7 @@ def parse(text: bytes) -> Acl:
         if kind in (b"mask", b"other") and rest.count(b":") == 0:
             rest = b":" + rest
         name, permissions, *ids = rest.split(b":")
-        number = int(ids[0] if ids else name) if name else NO_ID
-        if not 0 <= number <= NO_ID or (name and number == NO_ID):
-            raise ValueError
+        number = _number(ids[0] if ids else name) if name else NO_ID
         place = TAGS.get((kind, bool(name)), 0), number
         if not place[0] or place in acl or not permissions:
             raise ValueError
@@ -82,6 +80,13 @@ def parse(text: bytes) -> Acl:
     if not {OWNER, GROUP, OTHER} <= tags or (tags & {USER, NAMED_GROUP} and MASK not in tags):
         raise ValueError
     return acl
+
+
+def _number(text: bytes) -> int:
+    """An id. Raises: ValueError, for the name of somebody who may be anyone here."""
+    if not text.isdigit() or int(text) >= NO_ID:
+        raise ValueError
+    return int(text)
 
 
 def bits_of(acl: Acl) -> int:

@@ -147,9 +147,13 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
     with ExitStack() as held:
         wait = beside(build.forks, lambda: _list(build, tree, list_path))
         held.callback(wait)
+        copies = work / f"copies-{attempt}"
+        copies.mkdir(0o700)
         pools = [held.enter_context(_open(build.layer_path(x) / unpack.POOL)) for x in build.layers]
         Linker(
             pools,
+            firsts=[build.layers.index(x) for x in build.layers],
+            copies=held.enter_context(_open(copies)),
             single=build.single,
             implied_mtime=build.implied_mtime,
             unrepresented=lambda inode, what, why: lost.setdefault(inode, []).append((what, why)),

@@ -131,19 +131,29 @@ def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) 
 class Linker:
     """Writes the directories of a tree and links everything else to the layers' pools.
 
-    Files of layers that are not ``unchecked`` are compared with their records first.
+    Files of layers that are not ``unchecked`` are compared with their records first. A layer that
+    stands more than once in the stack has one pool, given by ``firsts`` (a position's own number
+    where it is the first of its layer): what two of its places both show are two files, of which
+    the second is a copy, made once in ``copies`` (an empty directory) and linked from there.
     """
 
     def __init__(
         self,
         pools: Sequence[int],
         *,
+        firsts: Sequence[int],
+        copies: int,
         single: bool,
         implied_mtime: int,
         unrepresented: Callable[[bytes, str, str], None],
         unchecked: frozenset[int],
     ) -> None:
         self._pools = pools
+        self._firsts = firsts
+        self._copies = copies
+        self._shown: dict[tuple[int, str], int] | None = (
+            {} if len(set(firsts)) < len(firsts) else None
+        )
         self._implied_mtime = implied_mtime
         self._unrepresented = unrepresented
         self._unchecked = unchecked
@@ -190,12 +200,27 @@ class Linker:
         number = str(int.from_bytes(leaf[LAYER_BYTES + 1 : LAYER_BYTES + 5], "little"))
         if position not in self._unchecked and not self._is_unchanged(pool, number, leaf):
             raise AlteredLayer(position)
+        if self._shown is not None:
+            pool, number = self._apart(position, number, leaf)
         try:
             os.link(number, name, src_dir_fd=pool, dst_dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             if error.errno not in COPY_INSTEAD:
                 raise
             self._copy(fd, name, pool, number, leaf)
+
+    def _apart(self, position: int, number: str, leaf: bytes) -> tuple[int, str]:
+        """Where to link from: the pool, or a copy where another place of the layer shows this."""
+        assert self._shown is not None, "some layer stands twice"
+        pool = self._pools[position]
+        if self._shown.setdefault((self._firsts[position], number), position) == position:
+            return pool, number
+        name = f"{position}-{number}"
+        try:
+            self._copy(self._copies, os.fsencode(name), pool, number, leaf)
+        except FileExistsError:
+            pass  # one more name of it
+        return self._copies, name
 
     def _is_unchanged(self, pool: int, number: str, leaf: bytes) -> bool:
         try:
