@@ -106,6 +106,8 @@ def exec_in(
     working_dir: str | None = None,
 ) -> int:
     """Run a command in a running container; returns its status. ``tty`` None: where we have one."""
+    from contextlib import nullcontext
+
     from .store.runtime.enter import start_in_namespaces
     from .store.runtime.supervise import Supervisor
     from .store.runtime.terminal import Terminal, copy_size
@@ -125,17 +127,14 @@ def exec_in(
     )
     words = ["exec", "--process", process, found.identifier]
     try:
-        with supervisor:
+        with supervisor, Terminal() if has_terminal else nullcontext():
             own_group = supervisor.in_main_thread and not any(os.isatty(n) for n in (0, 1, 2))
             child = start_in_namespaces(
                 found.folder, found.record, words, mask=supervisor.mask, own_group=own_group
             )
-            if not has_terminal:
-                return supervisor.wait(child, child, passes_through=not own_group, tick=None)
-            if found.record["runtime"][1] == "crun":
+            if has_terminal and found.record["runtime"][1] == "crun":
                 supervisor.on_resize = copy_size
-            with Terminal():
-                return supervisor.wait(child, child, passes_through=True, tick=None)
+            return supervisor.wait(child, child, passes_through=not own_group, tick=None)
     finally:
         os.unlink(process)
 

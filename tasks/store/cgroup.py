@@ -115,23 +115,41 @@ def prepare_to_move() -> None:
     period of RCU: about 8 ms, unless another move was less than 20 ms ago. Moving this process to
     where it is already takes the lock and changes nothing.
     """
-    found = hierarchies()
-    for name, path in own_groups().items():
-        if name in found:
-            try:
-                with open(f"{found[name]}{path}/cgroup.procs", "w", encoding="ascii") as stream:
-                    stream.write("0")
-            except OSError:
-                continue  # not ours to write to; then nothing is gained
-            return
+    _move_to_first(_own_lists())
 
 
 def prepare_to_move_beside() -> None:
-    """The same while this process goes on to load what it needs to launch a container."""
+    """The same while this process goes on to load what it needs to launch a container.
+
+    It may fork meanwhile: the other thread holds no lock of Python's that a child would wait for,
+    so what it needs is read before it starts, and it imports nothing.
+    """
     import _thread  # threading takes a millisecond to load
 
     if os.geteuid() == 0:
-        _thread.start_new_thread(prepare_to_move, ())
+        _thread.start_new_thread(_move_to_first, (_own_lists(),))
+
+
+def _own_lists() -> list[str]:
+    """The lists of processes that this one stands in, of each hierarchy that is mounted."""
+    found = hierarchies()
+    groups = own_groups().items()
+    return [f"{found[name]}{path}/cgroup.procs" for name, path in groups if name in found]
+
+
+def _move_to_first(lists: list[str]) -> None:
+    for path in lists:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # not ours to write to; then nothing is gained
+        try:
+            os.write(descriptor, b"0")
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+        return
 
 
 def remove_group(path: str) -> None:

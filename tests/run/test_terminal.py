@@ -18,6 +18,10 @@ from tasks.containers import delete_container
 from tasks.store.runtime.stale import remove_stale
 from tests.support.bundles import Bundle, Process, await_size, wait_for
 
+FIRST_LINE = b"%b\r"
+"""Without its line feed: runc starts a program before it has set the program's terminal, so that
+what is written at once may end in CR CR LF."""
+
 
 class Screen:
     """A run on a terminal of its own."""
@@ -26,7 +30,6 @@ class Screen:
         self.ours, theirs = pty.openpty()
         self.resize(40, 100)
         self.mode = termios.tcgetattr(theirs)
-        self.raw = settings.get("tty") is not False
         files = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
 
         def own_terminal() -> None:
@@ -43,14 +46,12 @@ class Screen:
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read_until(self, wanted: bytes) -> bytes:
-        """All that was shown up to and with ``wanted``; runc passes on what a container writes
-        before it has made our terminal raw, which then ends the line once more."""
+        """All that was shown up to and with ``wanted``."""
         deadline = time.monotonic() + 15
         while wanted not in self.text:
             assert time.monotonic() < deadline, self.text
             if select.select([self.ours], [], [], 0.1)[0]:
                 self.text += os.read(self.ours, 65536)
-            self.text = self.text.replace(b"\r\r\n", b"\r\n")
         shown, self.text = self.text.split(wanted, 1)
         return shown + wanted
 
@@ -61,9 +62,6 @@ class Screen:
         return self.text
 
     def type(self, text: bytes) -> None:
-        """Press keys, where the container's terminal is to have them once ours is raw."""
-        if self.raw:
-            wait_for(lambda: not self.is_restored())
         os.write(self.ours, text)
 
     def is_restored(self) -> bool:
@@ -91,11 +89,17 @@ def screen(anyone: Bundle, runtime: str):
 
 
 def test_the_container_has_our_size_and_follows_it(screen) -> None:
-    script = f"tty; {await_size(40, 100)}; echo first; {await_size(50, 120)}; read x; exit 6"
+    script = (
+        f"tty; {await_size(40, 100)}; echo first; read x; "
+        f"{await_size(50, 120)}; echo second; read y; echo $x$y; exit 6"
+    )
     shown = screen("sh", "-c", script)
-    assert b"/dev/" in shown.read_until(b"first")
+    assert b"/dev/" in shown.read_until(FIRST_LINE % b"first")
+    shown.type(b"a\r")
     shown.resize(50, 120)
-    shown.type(b"\r")
+    shown.read_until(b"second\r\n")
+    shown.type(b"b\r")
+    shown.read_until(b"ab\r\n")
     assert shown.process.wait(20) == 6
     assert shown.is_restored()
 
@@ -104,7 +108,8 @@ def test_keys_go_to_the_container_and_not_to_us(screen) -> None:
     shown = screen(
         "sh", "-c", "trap 'echo interrupted; exit 7' INT; echo up; while :; do sleep 0.05; done"
     )
-    shown.read_until(b"up\r\n")
+    shown.read_until(FIRST_LINE % b"up")
+    assert not shown.is_restored()
     shown.type(b"\x03")
     shown.read_until(b"interrupted\r\n")
     assert shown.process.wait(20) == 7
@@ -119,12 +124,20 @@ def test_exec_has_a_terminal_of_its_own(screen, anyone: Bundle, runtime: str) ->
         "sys.exit(exec_in(run_dir=sys.argv[2], name='box', args=sys.argv[3:]))"
     )
     checkout = str(Path(__file__).resolve().parents[2])
-    script = f"tty; {await_size(40, 100)}; echo first; {await_size(50, 120)}; exit 6"
+    script = (
+        f"tty; {await_size(40, 100)}; echo first; read x; "
+        f"{await_size(50, 120)}; echo second; read y; echo $x$y; exit 6"
+    )
     words = [checkout, str(anyone.run_dir), "sh", "-c", script]
     try:
         shown = screen(command=[*anyone.command()[:1], "-c", code, *words])
-        assert b"/dev/pts/" in shown.read_until(b"first")
+        assert b"/dev/pts/" in shown.read_until(FIRST_LINE % b"first")
+        assert not shown.is_restored()
+        shown.type(b"a\r")
         shown.resize(50, 120)
+        shown.read_until(b"second\r\n")
+        shown.type(b"b\r")
+        shown.read_until(b"ab\r\n")
         assert shown.process.wait(20) == 6
         assert shown.is_restored()
     finally:
@@ -136,7 +149,7 @@ def test_a_killed_runtime_leaves_the_terminal_as_it_was(
     screen, anyone: Bundle, runtime: str
 ) -> None:
     shown = screen("sh", "-c", "echo up; sleep 1000")
-    shown.read_until(b"up\r\n")
+    shown.read_until(FIRST_LINE % b"up")
     wait_for(lambda: not shown.is_restored())
     for number, line in anyone.processes():
         if line.split()[0].endswith(f"/{runtime}"):
@@ -145,9 +158,21 @@ def test_a_killed_runtime_leaves_the_terminal_as_it_was(
     assert shown.is_restored()
 
 
+def test_a_run_outlives_the_process_that_keeps_the_terminals_mode(screen) -> None:
+    shown = screen("sh", "-c", "echo up; read x; exit 6")
+    shown.read_until(FIRST_LINE % b"up")
+    keepers = [each for each in _children(shown.process.pid) if os.getsid(each) == each]
+    assert len(keepers) == 1
+    os.kill(keepers[0], signal.SIGKILL)
+    shown.type(b"\r")
+    assert shown.process.wait(20) == 6
+    assert shown.is_restored()
+    assert b"Traceback" not in shown.rest()
+
+
 def test_all_of_ours_killed_leave_the_terminal_as_it_was(screen, anyone: Bundle) -> None:
     shown = screen("sh", "-c", "echo up; sleep 1000")
-    shown.read_until(b"up\r\n")
+    shown.read_until(FIRST_LINE % b"up")
     wait_for(lambda: not shown.is_restored())
     os.killpg(shown.process.pid, signal.SIGKILL)
     assert shown.process.wait(20) == -signal.SIGKILL
@@ -175,7 +200,7 @@ def test_output_to_our_terminal_without_one_for_the_container(screen) -> None:
 def test_interrupts_from_the_terminal_arrive_once_and_the_second_kills(screen) -> None:
     script = "trap 'echo got' INT; echo up; while :; do sleep 0.05; done"
     shown = screen("sh", "-c", script, tty=False)
-    shown.read_until(b"up\r\n")
+    shown.read_until(FIRST_LINE % b"up")
     shown.type(b"\x03")
     shown.read_until(b"got\r\n")
     # Two that are not yet taken are one for the kernel: we may still be busy with the start.
@@ -214,7 +239,7 @@ def test_an_early_interrupt_reaches_the_container(screen) -> None:
     script = "trap 'echo got; exit 8' INT; echo up; while :; do sleep 0.02; done"
     for _ in range(5):
         shown = screen("sh", "-c", script, tty=False)
-        shown.read_until(b"up\r\n")
+        shown.read_until(FIRST_LINE % b"up")
         shown.type(b"\x03")
         assert shown.process.wait(20) == 8
         assert shown.rest().count(b"got\r\n") == 1

@@ -42,8 +42,8 @@ def lines(shown: str) -> list[str]:
 @pytest.fixture
 def tmux(box: Bundle, runtime: str) -> Iterator[Tmux]:
     script = (
-        f"{await_size(30, 90)}; echo first; {await_size(20, 70)}; echo second; "
-        "read x; echo $x$x; exit 6"
+        f"{await_size(30, 90)}; echo first; read x; {await_size(20, 70)}; echo second; "
+        "read y; echo $x$y; exit 6"
     )
     command = box.command(runtime=runtime, args=["sh", "-c", script], stop_grace=0.3)
     opened = Tmux(command, str(box.project))
@@ -53,10 +53,11 @@ def tmux(box: Bundle, runtime: str) -> Iterator[Tmux]:
 
 def test_a_window_that_changes_its_size_and_is_left_as_it_was(tmux: Tmux, box: Bundle) -> None:
     tmux.await_line("first")
+    tmux("send-keys", "a", "Enter")
     tmux("resize-window", "-x", "70", "-y", "20")
     tmux.await_line("second")
-    tmux("send-keys", "a", "Enter")
-    tmux.await_line("aa")
+    tmux("send-keys", "b", "Enter")
+    tmux.await_line("ab")
     tmux.await_line("status 6")
     tmux("send-keys", "stty -a | grep -c ' icanon .* echo '", "Enter")
     tmux.await_line("1")

@@ -34,16 +34,12 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-
         if self.files is not None:
             os.close(self.files[0])
             self._pump.join()
         elif self._mode is not None:
             _restore(self._own, self._mode)
-            keeper, pipe = self._keeper
-            os.write(pipe, b"done")
-            os.close(pipe)
-            os.waitpid(keeper, 0)
+            _dismiss(*self._keeper)
 
     def _open_pair(self) -> None:
         import threading
@@ -90,6 +86,15 @@ def _start_keeper(terminal: int, mode: list[Any]) -> tuple[int, int]:
             os._exit(0)
     os.close(reader)
     return child, writer
+
+
+def _dismiss(keeper: int, pipe: int) -> None:
+    try:
+        os.write(pipe, b"done")
+    except BrokenPipeError:
+        pass  # somebody killed it
+    os.close(pipe)
+    os.waitpid(keeper, 0)
 
 
 def copy_size(runtime: int) -> None:
