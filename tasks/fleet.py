@@ -110,18 +110,28 @@ def connected(address: str, local_directory: Path, workers: int) -> Iterator[Any
         if not address:
             place = local_directory.absolute()
             place.mkdir(parents=True, exist_ok=True)
-            address = stack.enter_context(
-                dask.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    local_directory=str(place),
-                    silence_logs=50,
-                )
-            )
+            address = stack.enter_context(local_cluster(dask, place, workers))
         elif address.startswith("tls:"):
             check_tls(address)
         yield stack.enter_context(dask.Client(address, set_as_default=False))
+
+
+def local_cluster(dask: Any, place: Path, workers: int) -> Any:
+    """Raises: DoitOciError where its processes do not start."""
+    try:
+        return dask.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            local_directory=str(place),
+            silence_logs=50,
+        )
+    except (OSError, RuntimeError) as problem:
+        raise DoitOciError(
+            f"the workers of this machine do not start: {problem.__cause__ or problem}",
+            subject="fleet",
+            hint="without a cluster `doit-oci bundle -n 2` builds the same",
+        ) from problem
 
 
 def load_dask() -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.command import CHECKOUT, doit_oci, expect, start_doit_oci
 from tests.support.docker_registry import free_port, need, wait_for_port
 from tests.support.layers import item, tar
 from tests.support.layout import odd_layer, write_layout
@@ -112,14 +112,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def start_fleet(project: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", DOOR, "fleet", *words],
-        cwd=project,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **env},
-    )
+    return start_doit_oci(project, "fleet", *words, **env)
 
 
 def first_line(fleet: subprocess.Popen[bytes]) -> str:
@@ -144,6 +137,14 @@ def test_the_embedded_cluster_gives_the_serial_digests(
     again = doit_oci(project, "fleet", "--workers", "2")
     expect(again)
     assert again.stderr == b""
+
+
+def test_an_embedded_cluster_that_does_not_start_is_told_in_words(tmp_path: Path) -> None:
+    done = doit_oci(
+        declare(tmp_path / "p"), "fleet", env={"DASK_DISTRIBUTED__WORKER__PRELOAD": "not_there"}
+    )
+    expect(done, 1)
+    assert b"the workers of this machine do not start" in done.stderr
 
 
 def test_a_worker_killed_in_the_middle_costs_nothing_but_time(

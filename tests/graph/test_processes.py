@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.command import doit_oci, expect, start_doit_oci
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout
 
@@ -47,14 +45,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def start(place: Path, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", DOOR, "--json", *words],
-        cwd=place,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )
+    return start_doit_oci(place, "--json", *words)
 
 
 def events(process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:

@@ -30,6 +30,18 @@ def doit_oci(
     )
 
 
+def start_doit_oci(project: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
+    """As :func:`doit_oci`, and go on beside it; what it says on standard error can be read."""
+    return subprocess.Popen(
+        [sys.executable, "-c", DOOR, *words],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **env},
+    )
+
+
 def expect(result: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
     """Hold a result against a status, showing what was said if it is another; no traceback ever."""
     said = result.stderr.decode(errors="replace")
