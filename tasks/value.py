@@ -81,7 +81,7 @@ class Value(metaclass=_ValueType):
 
     def replacing(self, **changes: Any) -> Self:
         """The same record but for some fields."""
-        return type(self)(*(), **(self.as_dict() | changes))
+        return type(self)(**(self.as_dict() | changes))
 
     def _key(self) -> tuple[Any, ...]:
         """What makes two records of one class equal."""

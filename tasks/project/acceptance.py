@@ -13,7 +13,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sized
+    from collections.abc import Callable, Collection, Sized
     from typing import Any
 
     Check = Callable[[Any], bool]
@@ -35,6 +35,8 @@ TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
+EACH: dict[str, type[Collection[Any]]] = {"items": list, "propertyNames": dict}
+"""Keywords of one schema for all that is inside."""
 OBJECT_WORDS = ("properties", "patternProperties", "additionalProperties")
 
 
@@ -76,27 +78,22 @@ class Acceptance:
             return checks[0]
         return lambda value: all(check(value) for check in checks)
 
-    def _keyword(  # noqa: PLR0911 - a table of cases
-        self, word: str, schema: dict[str, Any], name: str
-    ) -> Check:
+    def _keyword(self, word: str, schema: dict[str, Any], name: str) -> Check:
         wanted = schema[word]
-        make = SIMPLE.get(word)
-        if make is not None:
-            return make(wanted)
+        if word in SIMPLE:
+            return SIMPLE[word](wanted)
         if word == "$ref":
             return self._reference(wanted, name)
+        if word == "if":
+            return self._condition(schema, name)
         if word in ("allOf", "anyOf"):
             checks = [self._check(each, name) for each in wanted]
             together = all if word == "allOf" else any
             return lambda value: together(check(value) for check in checks)
-        if word == "if":
-            return self._condition(schema, name)
-        if word == "items":
-            items = self._check(wanted, name)
-            return lambda value: type(value) is not list or all(items(each) for each in value)
-        if word == "propertyNames":
-            names = self._check(wanted, name)
-            return lambda value: type(value) is not dict or all(names(each) for each in value)
+        if word in EACH:
+            # Iterating over an object gives the names of its properties.
+            kind, inner = EACH[word], self._check(wanted, name)
+            return lambda value: type(value) is not kind or all(inner(each) for each in value)
         return lambda _: False
 
     def _reference(self, target: str, name: str) -> Check:

@@ -17,6 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    Named = Mapping[str, Any]
+else:
+    Named = Mapping
+
 FORMAT = 2
 """Of the compiled JSON; a reader of another format compiles anew."""
 
@@ -49,7 +53,7 @@ class BundleDeclaration(Value):
     folder: str
 
 
-class Declared(Mapping):  # type: ignore[type-arg]
+class Declared(Named):
     """Declarations by name, each made when it is asked for."""
 
     __slots__ = ("_make", "_raw")

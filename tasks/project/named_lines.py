@@ -24,6 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    Named = Mapping[str, Any]
+else:
+    Named = Mapping
+
 
 def to_lines(head: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Write the items of ``head``, a line each, and then the sections."""
@@ -66,7 +70,7 @@ class Lines:
         return Section(self, key, self.content.index(b"{\n", start) + 1, end)
 
 
-class Section(Mapping):  # type: ignore[type-arg]
+class Section(Named):
     """Entries by name, each read when it is asked for, or all of them where many are."""
 
     __slots__ = ("_all", "_asked", "_end", "_key", "_lines", "_start")

@@ -99,7 +99,7 @@ class RegistryClient:
             if error.status in NO_HEAD:
                 return None
             raise
-        release(reply)
+        reply.release()
         return announced_digest(reply)
 
     def manifest(self, reference: str, digest: Digest | None) -> tuple[bytes, str, Digest]:
@@ -227,7 +227,7 @@ class RegistryClient:
                 reply.close()
                 raise SizeMismatch(subject=subject, expected=limit, actual=announced)
             raw = self._connection.text(reply, limit + 1, seconds=self.limits.document_time)
-            release(reply)
+            reply.release()
             if len(raw) > limit:
                 raise SizeMismatch(subject=subject, expected=limit, actual=len(raw))
             if announced is not None and len(raw) < announced:
@@ -282,7 +282,7 @@ class RegistryClient:
         except BaseException:
             reply.close()
             raise
-        release(reply)
+        reply.release()
         return self._at_home(method, path, headers, self._authorizer.header(), content)
 
     def _at_home(
@@ -331,11 +331,6 @@ class RegistryClient:
 
     def _login(self) -> str:
         return self._authorizer.hint()
-
-
-def release(reply: Reply) -> None:
-    """Give the connection back when the body was read or there was none, else close it."""
-    reply.release()
 
 
 def next_page(link: str) -> str:

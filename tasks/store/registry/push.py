@@ -14,7 +14,7 @@ from urllib.parse import quote, urljoin
 from ...errors import RegistryError
 from ..atomic import store_error
 from .answer import content_length
-from .client import RegistryClient, release
+from .client import RegistryClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ def has_blob(client: RegistryClient, descriptor: Descriptor) -> bool:
             return False
         raise
     announced = content_length(reply)
-    release(reply)
+    reply.release()
     return announced in (None, descriptor.size)
 
 
@@ -132,7 +132,7 @@ class Upload:
             if not mount_from or error.status not in NO_MOUNT:
                 raise
             return self._begin()
-        release(reply)
+        reply.release()
         if reply.status == CREATED:
             return False
         self._move(reply)
@@ -160,7 +160,7 @@ class Upload:
             content=lambda: self._source(start),
         )
         self._sent += self._descriptor.size - start
-        release(reply)
+        reply.release()
         if status == STARTED:
             self._move(reply)
 
@@ -183,7 +183,7 @@ class Upload:
         except RegistryError:
             return 0
         self._move(reply)
-        release(reply)
+        reply.release()
         return parse_received(reply.headers.get("Range"))
 
     def _move(self, reply: Reply) -> None:
@@ -224,4 +224,4 @@ def push_manifest(client: RegistryClient, raw: bytes, *, media_type: str, refere
         accepted=frozenset({CREATED}),
         content=lambda: raw,
     )
-    release(reply)
+    reply.release()

@@ -10,7 +10,7 @@ from ...errors import ManifestUnknown, RegistryError
 from ...oci.cache_record import EMPTY, EMPTY_DESCRIPTOR
 from ...oci.media_type import OCI_MANIFEST
 from ...oci.reference import parse_image
-from ..registry.client import RegistryClient, release
+from ..registry.client import RegistryClient
 from ..registry.endpoint import endpoints
 from ..registry.limits import Limits
 from ..registry.push import has_blob, push_blob, push_bytes, push_manifest
@@ -88,11 +88,10 @@ class RegistryCache:
         client = self._client()
         for descriptor in descriptors:
             with contextlib.suppress(RegistryError):
-                release(
-                    client.request(
-                        "DELETE", f"blobs/{descriptor.digest}", accepted=frozenset({202})
-                    )
+                reply = client.request(
+                    "DELETE", f"blobs/{descriptor.digest}", accepted=frozenset({202})
                 )
+                reply.release()
 
     def close(self) -> None:
         if self._writer is not None:
