@@ -44,6 +44,14 @@ def project(lab: Lab, name: str, text: str) -> Path:
     return folder
 
 
+def empty_list(lab: Lab) -> Command:
+    """What stock doit costs by itself."""
+    folder = lab.scratch / "empty"
+    folder.mkdir(exist_ok=True)
+    (folder / "dodo.py").write_text('def task_x():\n    return {"actions": []}\n')
+    return Command(shell=f"cd {folder} && {DOIT} list")
+
+
 def hello(lab: Lab) -> Path:
     """A project that is ready to run hello-world, so that only the run is left."""
     text = '[images.hello-world]\nimage = "builtin:hello-world"\n'
@@ -56,9 +64,6 @@ def hello(lab: Lab) -> Path:
 def warm(lab: Lab) -> Row:
     """The warm start beside podman, a bare runtime and an empty doit."""
     folder = hello(lab)
-    empty = lab.scratch / "empty"
-    empty.mkdir()
-    (empty / "dodo.py").write_text('def task_x():\n    return {"actions": []}\n')
     store = f"--root {lab.scratch}/podman --runroot {lab.scratch}/podman-run"
     podman = f"podman {store} --runtime runc --cgroup-manager cgroupfs"
     layout = folder / "build/layouts/hello-world"
@@ -82,7 +87,7 @@ def warm(lab: Lab) -> Row:
                 shell=f"{CHECKOUT}/doitw run:hello-world", env={"DOIT_OCI_VENV": str(VENV)}
             ),
             "runc run": Command(shell=f"runc run --bundle {bundle} bench-$$"),
-            "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
+            "empty doit list": empty_list(lab),
         },
     )
 
@@ -223,9 +228,6 @@ def _scale(lab: Lab, count: int) -> Row:
     # The first of these leaves what the next ones start from.
     for words in (["bundle"], ["bundle:i1"], ["bundle:i1"]):
         subprocess.run([OURS, *words], cwd=folder, check=True, capture_output=True)
-    empty = lab.scratch / f"empty-{count}"
-    empty.mkdir()
-    (empty / "dodo.py").write_text('def task_x():\n    return {"actions": []}\n')
     typed = "doit-oci bundle:i1"
     ours = {
         "nothing to do": f"{OURS}",
@@ -241,7 +243,7 @@ def _scale(lab: Lab, count: int) -> Row:
         base="empty doit list",
         rounds=5,
         commands={
-            "empty doit list": Command(shell=f"cd {empty} && {DOIT} list"),
+            "empty doit list": empty_list(lab),
             **{name: Command(shell=f"cd {folder} && {words}") for name, words in ours.items()},
         },
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +22,7 @@ from tasks.store.registry.endpoint import Endpoint
 from tasks.store.registry.push import has_blob, parse_received, push_blob, push_bytes
 from tests.support.docker_registry import RegistryServer
 from tests.support.pulling import QUICK, Noting
+from tests.support.serving import serving
 
 CONTENT = bytes(range(256)) * 4096
 DESCRIPTOR = Descriptor(
@@ -114,14 +114,8 @@ class Server(ThreadingHTTPServer):
 def uploads() -> Iterator[Uploads]:
     server = Server(("127.0.0.1", 0), Handler)
     server.uploads = Uploads(f"127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server.uploads
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

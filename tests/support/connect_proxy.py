@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.support.serving import serving
+
 
 @dataclass
 class ConnectProxy:
@@ -57,11 +59,5 @@ class _Server(socketserver.ThreadingTCPServer):
 def running_connect_proxy() -> Iterator[ConnectProxy]:
     server = _Server(("127.0.0.1", 0), _Tunnel)
     server.proxy = ConnectProxy(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server.proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

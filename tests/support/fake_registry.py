@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.images import Document, every
+from tests.support.serving import serving
 
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -180,14 +181,8 @@ class Server(ThreadingHTTPServer):
 def running_fake() -> Iterator[FakeRegistry]:
     server = Server(("127.0.0.1", 0), Handler)
     server.fake = FakeRegistry(f"127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server.fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import contextlib
 import json
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.support.certificates import Pair
 from tests.support.docker_registry import need
+from tests.support.serving import serving
 
 ISSUER, SERVICE = "tests", "registry of the tests"
 
@@ -129,11 +129,5 @@ def running_token_server(signer: Pair, **settings: Any) -> Iterator[TokenServer]
     server = _Server(("127.0.0.1", 0), _Handler)
     url = f"http://127.0.0.1:{server.server_address[1]}/token"
     server.tokens = TokenServer(url, signer, **settings)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server.tokens
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
