@@ -192,10 +192,15 @@ def test_a_runtime_is_found_by_its_name_path_and_order(tmp_path: Path) -> None:
     program = tmp_path / "my-crun"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    assert find_runtime(str(program), ["--debug"]).command("/s") == [
+    assert find_runtime(str(program), ["--debug"]).command("/s", "none") == [
         str(program), "--root", "/s", "--debug",
     ]  # fmt: skip
     assert find_runtime(str(program)).kind == "crun"
     assert find_runtime(None).kind == "runc"
+    gvisor = program.rename(tmp_path / "runsc")
+    assert find_runtime(str(gvisor), ["--debug"]).command("/s", "host") == [
+        str(gvisor), "--root", "/s", "--network", "host", "--debug",
+    ]  # fmt: skip
+    program = gvisor.rename(program)
     assert find_executable("my-crun", {"PATH": f"relative:{tmp_path}"}) == str(program)
     assert find_executable("my-crun", {}) is None

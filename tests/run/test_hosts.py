@@ -173,6 +173,18 @@ test "$before" = "$(wc -l < /proc/self/mountinfo)" && exit $status
     box.assert_nothing_left()
 
 
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_gvisor_runs_a_bundle_with_either_network(box: Bundle, network: str) -> None:
+    """The real runsc; its kernel is not the host's."""
+    need("runsc")
+    script = f"{WRITE[:-6]}dmesg | head -1; exit 4"
+    done = box.run("sh", "-c", script, runtime="runsc", network=network)
+    assert done.returncode == 4, done.stderr
+    assert done.stdout.startswith(b"new\n")
+    assert b"Starting gVisor" in done.stdout
+    box.assert_nothing_left()
+
+
 @pytest.mark.parametrize("name", ["youki", "docker-runc"])
 def test_runtimes_by_name_are_called_as_they_want(box: Bundle, name: str, runtime: str) -> None:
     """The name decides how a runtime is called, whatever does the work behind it."""

@@ -27,7 +27,7 @@ CAPABILITIES = [
 ]
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 APPLETS = (
-    "cat chmod chown dd echo env false head hostname id ip kill ls mkdir mount ps rm sed seq sh "
+    "cat chmod chown dd dmesg echo env false head hostname id ip kill ls mkdir mount ps rm sed seq sh "
     "sleep stat stty sync tail touch true tty wc"
 )
 

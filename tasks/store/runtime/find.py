@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("runc", "crun", "youki", "docker-runc", "runsc")
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+RUNSC_NETWORKS = ("none", "host")
 HOW_TO_GET = (
     "install one: `apt-get install runc` (or crun) on Debian and Ubuntu, "
     '`dnf install crun` on Fedora; or name its path with `runtime = "/path"` in images.toml'
@@ -31,9 +32,14 @@ class RuntimeCommand:
         """Whether it can start a container and leave, handing it our standard files."""
         return self.kind in ("runc", "crun")
 
-    def command(self, state: str) -> list[str]:
-        """The command line up to the subcommand, with the folder of the runtime's state."""
-        return [self.path, "--root", state, *self.arguments]
+    def command(self, state: str, network: str) -> list[str]:
+        """The command line up to the subcommand, with the folder of the runtime's state.
+
+        ``network`` is the container's: gVisor has a network of its own, which needs a namespace
+        that was set up for it. What a user says comes last and has the last word.
+        """
+        own = ("--network", network) if self.kind == "runsc" and network in RUNSC_NETWORKS else ()
+        return [self.path, "--root", state, *own, *self.arguments]
 
 
 def find_executable(name: str, environment: Mapping[str, str] | None = None) -> str | None:

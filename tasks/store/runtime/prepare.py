@@ -89,9 +89,12 @@ class Preparation:
         hint = "apt-get install catatonit"
         raise self.settings.failure("init = true needs catatonit, docker-init or tini", hint)
 
+    def _network_mode(self) -> str:
+        own = adapt.has_own_network(self.config)
+        return self.settings.network or ("none" if own else "host")
+
     def _set_network(self) -> None:
-        config = self.config
-        mode = self.settings.network or ("none" if adapt.has_own_network(config) else "host")
+        config, mode = self.config, self._network_mode()
         resolver = None
         if mode == "user":
             self.network = network.find_helper(as_root=not self.host.is_rootless)
@@ -205,7 +208,7 @@ class Preparation:
         runtime, box = self.settings.runtime, self.box
         without_groups = runtime.kind == "crun" and not self.group
         return [
-            *runtime.command(box.path(container.STATE)),
+            *runtime.command(box.path(container.STATE), self._network_mode()),
             "--log",
             box.path(LOG),
             *(("--cgroup-manager", "disabled") if without_groups else ()),
