@@ -23,7 +23,7 @@ from .store.archive_stream import compressed, compression_of
 from .store.bundle_digest import bundle_digest
 from .store.final_name import new_directory, new_file
 from .store.recorded_entries import load_tree, show
-from .store.tree_content import tree_content
+from .store.tree_content import TreeContent
 from .store.tree_writer import write_tree
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def export_directory(
     import shutil
 
     lost: list[str] = []
-    with new_directory(destination) as partial:
+    with new_directory(destination) as partial, TreeContent(rootfs) as content:
         (partial / parts.CARD).write_bytes(card)
         shutil.copyfile(entries, partial / parts.ENTRIES)
         shutil.copyfile(config_json, partial / parts.CONFIG)
@@ -88,7 +88,7 @@ def export_directory(
         write_tree(
             rootfs=partial / parts.ROOTFS,
             entries=load_tree(entries),
-            content=lambda entry: tree_content(rootfs, entry),
+            content=content.of,
             lost=lambda entry, what, why: lost.append(f"{what} of {show(entry.path)}: {why}"),
         )
         partial.chmod(0o755)

@@ -18,6 +18,7 @@ from .store.bundle_archive import CONFIG, ENTRIES, ROOTFS
 from .store.bundle_digest import bundle_digest
 from .store.bundle_reader import ArchiveSource, BundleSource, Card, DirectorySource
 from .store.final_name import new_directory, said_of
+from .store.tree_content import TreeContent
 from .store.tree_writer import Lost, write_tree
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def prepared(path: Path) -> Path:
 
 def open_source(source: Path, stack: ExitStack) -> BundleSource:
     if source.is_dir():
-        return DirectorySource(source)
+        return DirectorySource(source, stack.enter_context(TreeContent(source / ROOTFS)))
     if not source.exists():
         raise StoreError("no such file or directory", subject=str(source))
     with said_of(source):

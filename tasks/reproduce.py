@@ -1,12 +1,12 @@
 """Build a bundle twice in different surroundings, and name the first thing that differs.
 
 In: the declaration, the lock and the blobs. Out: the digest that both builds gave. The builds have
-nothing in common but these: another directory, umask, locale, time zone and, where this is root,
-another user.
+nothing in common but these: another directory, umask, locale, time zone and user.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,11 +15,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ContentError
+from .errors import ContentError, StoreError
 from .progress import Progress, Silent
 from .store.bundle_digest import bundle_digest
 from .store.elsewhere import Surroundings, as_another_user, run_elsewhere
-from .store.final_name import remove_tree
+from .store.layers.builder import remove_tree
 from .store.recorded_entries import load_entries, show
 from .value import Value
 
@@ -89,7 +89,8 @@ def reproduce(
             )
         return same_digest(bundle, *built)
     finally:
-        remove_tree(tmp)
+        with contextlib.suppress(StoreError):
+            remove_tree(tmp)
 
 
 def prepare(
@@ -144,7 +145,8 @@ def entry_difference(one: Entry | None, other: Entry | None) -> str:
     for field in FIELDS:
         here, there = getattr(one, field), getattr(other, field)
         if here != there:
-            return f"{field} of {show(one.path)} is {here!r} and {there!r}"
+            shape = oct if field == "mode" else repr
+            return f"{field} of {show(one.path)} is {shape(here)} and {shape(there)}"
     return f"{show(one.path)} is spelt in two ways"
 
 

@@ -9,13 +9,12 @@ from ..oci import entry as kinds
 from ..oci.canonical_json import pretty
 from .recorded_entries import load_tree
 from .tar_writer import END, NANOSECONDS, file_header, member_header, padding
-from .tree_content import tree_content
+from .tree_content import TreeContent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ..oci.entry import Entry
     from .archive_stream import Sink
 
 FORMAT_VERSION = 1
@@ -43,23 +42,15 @@ def write_archive(
     write_member(sink, CARD, card, mtime)
     write_file(sink, ENTRIES, entries, mtime)
     write_file(sink, CONFIG, config_json, mtime)
-    for entry in load_tree(entries):
-        sink.write(member_header(ROOTFS_PREFIX, entry))
-        for chunk in member_content(rootfs, entry):
-            sink.write(chunk)
-            advance(len(chunk))
-        if has_content(entry):
-            sink.write(padding(entry.size))
+    with TreeContent(rootfs) as content:
+        for entry in load_tree(entries):
+            sink.write(member_header(ROOTFS_PREFIX, entry))
+            if entry.type == kinds.FILE and not entry.hard_link:
+                for chunk in content.of(entry):
+                    sink.write(chunk)
+                    advance(len(chunk))
+                sink.write(padding(entry.size))
     sink.write(END)
-
-
-def has_content(entry: Entry) -> bool:
-    return entry.type == kinds.FILE and not entry.hard_link
-
-
-def member_content(rootfs: Path, entry: Entry) -> Iterator[bytes]:
-    if has_content(entry):
-        yield from tree_content(rootfs, entry)
 
 
 def write_member(sink: Sink, name: str, content: bytes, mtime: int) -> None:

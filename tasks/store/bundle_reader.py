@@ -18,7 +18,6 @@ from .bundle_archive import (
     CONFIG,
     ENTRIES,
     FORMAT_VERSION,
-    ROOTFS,
     ROOTFS_PREFIX,
 )
 from .bundle_archive import (
@@ -26,7 +25,7 @@ from .bundle_archive import (
 )
 from .recorded_entries import load_tree, show
 from .tar_writer import BLOCK, END, NANOSECONDS, file_header, member_header, padding
-from .tree_content import checked_content, tree_content
+from .tree_content import TreeContent, checked_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,8 +152,9 @@ class DirectorySource:
     Modes, owners and times come from the entries, so it does not matter who unpacked it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, content: TreeContent) -> None:
         self.root = root
+        self._content = content
 
     def card(self) -> Card:
         return parse_card(self.member(CARD, CARD_LIMIT), self.root.name)
@@ -172,7 +172,7 @@ class DirectorySource:
         return iter(load_tree(recorded))
 
     def content(self, entry: Entry) -> Iterator[bytes]:
-        return tree_content(self.root / ROOTFS, entry)
+        return self._content.of(entry)
 
     def member(self, name: str, limit: int) -> bytes:
         """Up to ``limit`` bytes of one of our files. Raises: ContentError, LimitExceeded."""

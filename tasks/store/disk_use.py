@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from .layers.mounts import mounted_on
-from .layers.remove import remove_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,6 +103,8 @@ def remove(path: Path, *, tmp: Path) -> bool:
         return True
     except OSError:
         return False
-    with contextlib.suppress(OSError, StoreError):
-        remove_here(away)
+    from .layers.builder import remove_tree
+
+    with contextlib.suppress(StoreError):
+        remove_tree(away)
     return True

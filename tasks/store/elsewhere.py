@@ -20,7 +20,7 @@ OTHER_USER = 65534
 PLAIN_LOCALE = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 """Lets Python take a locale as it is, where it would rather take UTF-8."""
 
-NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+NAMESPACE = ("unshare", "--user", "--map-user=4242", "--map-group=4242", "--")
 
 
 class Surroundings(Value):
@@ -39,14 +39,14 @@ class Surroundings(Value):
 
 
 def as_another_user(surroundings: Surroundings) -> Surroundings | None:
-    """The same as another user: nobody, or where nobody cannot start this interpreter, an
-    ordinary user of a namespace. None where neither is to be had."""
-    if os.geteuid() != 0:
-        return None
-    for found in (
-        surroundings.replacing(user=OTHER_USER),
-        surroundings.replacing(prefix=NAMESPACE),
-    ):
+    """The same as another user: nobody, where this is root, or an ordinary user of a namespace.
+
+    None where neither can start this interpreter.
+    """
+    candidates = [surroundings.replacing(prefix=NAMESPACE)]
+    if os.geteuid() == 0:
+        candidates.insert(0, surroundings.replacing(user=OTHER_USER))
+    for found in candidates:
         probe = [*found.prefix, sys.executable, "-c", "import sys; open(sys.argv[1]).close()"]
         who = found.user
         try:

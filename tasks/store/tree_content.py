@@ -8,11 +8,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..errors import ContentError, DigestMismatch, SizeMismatch, StoreError
+from .mapped_opener import MappedOpener
 from .recorded_entries import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from typing import Any, Self
 
     from ..oci.entry import Entry
 
@@ -44,33 +46,43 @@ def checked_content(chunks: Iterable[bytes], entry: Entry) -> Iterator[bytes]:
         )
 
 
-def tree_content(rootfs: Path, entry: Entry) -> Iterator[bytes]:
-    """The verified bytes of one file. Raises: ContentError, StoreError."""
-    return checked_content(raw_content(rootfs, entry), entry)
+class TreeContent:
+    """The files of one tree, for the time of a block: also those that a build by an ordinary user
+    gave to somebody else."""
+
+    def __init__(self, rootfs: Path) -> None:
+        self._root = os.fsencode(rootfs)
+        self._opener = MappedOpener(open_regular)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *how: Any) -> None:
+        self._opener.close()
+
+    def of(self, entry: Entry) -> Iterator[bytes]:
+        """The verified bytes of one file. Raises: ContentError, StoreError."""
+        return checked_content(self._raw(entry), entry)
+
+    def _raw(self, entry: Entry) -> Iterator[bytes]:
+        try:
+            descriptor = self._opener.open(os.path.join(self._root, entry.path))
+        except OSError as problem:
+            raise unreadable(entry, problem) from problem
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ContentError("is no regular file any more", subject=show(entry.path))
+            while chunk := os.read(descriptor, CHUNK):
+                yield chunk
+        except OSError as problem:
+            raise unreadable(entry, problem) from problem
+        finally:
+            os.close(descriptor)
 
 
-def raw_content(rootfs: Path, entry: Entry) -> Iterator[bytes]:
-    descriptor = open_file(rootfs, entry)
-    try:
-        while chunk := os.read(descriptor, CHUNK):
-            yield chunk
-    except OSError as problem:
-        raise unreadable(entry, problem) from problem
-    finally:
-        os.close(descriptor)
-
-
-def open_file(rootfs: Path, entry: Entry) -> int:
-    """A descriptor of a regular file: never a link, never a wait for a FIFO's other end."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(os.path.join(os.fsencode(rootfs), entry.path), flags)
-    except OSError as problem:
-        raise unreadable(entry, problem) from problem
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ContentError("is no regular file any more", subject=show(entry.path))
-    return descriptor
+def open_regular(path: bytes) -> int:
+    """Never through a link, and never a wait for a FIFO's other end."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def unreadable(entry: Entry, problem: OSError) -> ContentError | StoreError:

@@ -238,8 +238,8 @@ def test_a_killed_export_leaves_no_name_and_the_next_one_succeeds(
     program = (
         "import sys, time; from pathlib import Path;"
         "import tasks.export as step; made, entries, to = map(Path, sys.argv[1:]);"
-        "slow = lambda root, entry: (print('at work', flush=True), time.sleep(60));"
-        "step.tree_content = step.parts.tree_content = slow;"
+        "slow = lambda tree, entry: (print('at work', flush=True), time.sleep(60));"
+        "step.TreeContent.of = slow;"
         "step.export_bundle(bundle=made, entries=entries, destination=to)"
     )
     child = subprocess.Popen(

@@ -227,8 +227,8 @@ def test_gc_does_not_touch_what_it_does_not_know(made: Made) -> None:
 
 def test_gc_killed_in_the_middle_is_finished_by_the_next(made: Made) -> None:
     program = (
-        "import sys, os, signal; from pathlib import Path; import tasks.store.disk_use as d;"
-        "d.remove_here = lambda path: os.kill(os.getpid(), signal.SIGKILL);"
+        "import sys, os, signal; from pathlib import Path; import tasks.store.layers.builder as b;"
+        "b.remove_here = lambda path: os.kill(os.getpid(), signal.SIGKILL);"
         "from tasks.gc import collect, Reachable; from tasks.project.workspace import Workspace;"
         "p = Path(sys.argv[1]);"
         "collect(workspace=Workspace(project=p, state=p / 'build'), reachable=Reachable, now=0.0)"

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+import doit
+
+from .command import CHECKOUT, DOOR
+
 VERSION = "import sys; sys.exit(sys.version_info < (3, 11))"
 
 
@@ -37,6 +40,28 @@ class OrdinaryUser:
         )
         assert done.returncode == status, done.stderr
         return done.stdout
+
+    def doit_oci(
+        self, cwd: Path, *words: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run one command line in ``cwd``, as tests.support.command does it."""
+        packages = Path(doit.__file__).resolve().parents[1]
+        return subprocess.run(
+            [self._python(), "-c", DOOR, *words],
+            cwd=cwd,
+            user=self.uid,
+            group=self.gid,
+            extra_groups=[],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "HOME": self.home,
+                "PYTHONPATH": f"{CHECKOUT}:{packages}",
+                **(env or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
 
     def _python(self) -> str:
         for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
