@@ -23,6 +23,7 @@ from .store.archive_stream import compressed, compression_of
 from .store.bundle_digest import bundle_digest
 from .store.final_name import new_directory, new_file
 from .store.recorded_entries import load_tree, show
+from .store.tar_writer import NANOSECONDS
 from .store.tree_content import TreeContent
 from .store.tree_writer import write_tree
 
@@ -55,7 +56,14 @@ def export_bundle(
     compression = compression_of(destination.name)
     lost: list[str] = []
     if compression is None:
-        lost = export_directory(config_json, tree, entries, card, destination)
+        lost = export_directory(
+            destination,
+            config_json=config_json,
+            rootfs=tree,
+            entries=entries,
+            card=card,
+            time=source_date_epoch * NANOSECONDS,
+        )
     else:
         with new_file(destination) as stream, compressed(stream, compression) as sink:
             parts.write_archive(
@@ -74,9 +82,13 @@ def export_bundle(
 
 
 def export_directory(
-    config_json: Path, rootfs: Path, entries: Path, card: bytes, destination: Path
+    destination: Path, *, config_json: Path, rootfs: Path, entries: Path, card: bytes, time: int
 ) -> list[str]:
-    """The same as a directory; returns what could not be represented, one text each."""
+    """The same as a directory; returns what could not be represented, one text each.
+
+    ``time`` (nanoseconds) is that of our own files.
+    """
+    import os
     import shutil
 
     lost: list[str] = []
@@ -91,5 +103,9 @@ def export_directory(
             content=content.of,
             lost=lambda entry, what, why: lost.append(f"{what} of {show(entry.path)}: {why}"),
         )
+        for name in (parts.CARD, parts.ENTRIES, parts.CONFIG):
+            (partial / name).chmod(0o644)
+            os.utime(partial / name, ns=(time, time))
         partial.chmod(0o755)
+        os.utime(partial, ns=(time, time))
     return lost

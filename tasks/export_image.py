@@ -9,6 +9,7 @@ Spec: image-spec 1.1 image-layout.md.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from .layout import MARKER, index_json
@@ -40,7 +41,7 @@ def export_image(
 ) -> None:
     """Write ``destination``; ``manifests`` are by platform, ``contents`` every blob of theirs.
 
-    ``source_date_epoch`` (seconds) is the time of all files in an archive. Raises: StoreError
+    ``source_date_epoch`` (seconds) is the time of all files. Raises: StoreError
     where the destination exists or a blob is missing; ContentError for a damaged one.
     """
     progress = progress or Silent()
@@ -50,9 +51,14 @@ def export_image(
     compression = compression_of(destination.name)
     if compression is None:
         with new_directory(destination) as partial, said_of(destination):
+            made = []
             for entry, chunks in found:
                 write_member(partial, entry, chunks)
+                made.append(entry)
             partial.chmod(0o755)
+            # A directory gets its time when nothing is made in it any more.
+            for name in [*(each.path.decode() for each in reversed(made)), ""]:
+                os.utime(partial / name, ns=(time, time))
     else:
         with new_file(destination) as stream, compressed(stream, compression) as sink:
             for entry, chunks in found:

@@ -27,6 +27,9 @@ __all__ = ["LayerSource", "UnpackLimits", "build_rootfs", "remove_tree", "rootfs
 STEP = "rootfs"
 EPOCH = 1
 DEFAULT_LIMITS = UnpackLimits()
+IMPLIED_MTIME = 0
+"""The time of directories that no layer names: the digest of a bundle follows from images.toml and
+images.lock alone, so that no environment may choose one."""
 
 
 def rootfs_key(
@@ -34,19 +37,17 @@ def rootfs_key(
     diff_ids: Sequence[Digest],
     platform: str,
     limits: UnpackLimits = DEFAULT_LIMITS,
-    implied_mtime: int = 0,
 ) -> dict[str, Any]:
     """The parts of the step's key.
 
     Limits are no part of it: they decide whether there is a tree, never what is in it.
-    ``implied_mtime`` (seconds, SOURCE_DATE_EPOCH) is the time of directories that no layer names.
     """
     del limits
     return {
         "step": STEP,
         "epoch": EPOCH,
         "inputs": [str(diff_id) for diff_id in diff_ids],
-        "params": {"implied_mtime": implied_mtime},
+        "params": {"implied_mtime": IMPLIED_MTIME},
         "platform": platform,
     }
 
@@ -60,7 +61,6 @@ def build_rootfs(
     unrepresented: Path,
     tmp: Path,
     limits: UnpackLimits = DEFAULT_LIMITS,
-    implied_mtime: int = 0,
     containers: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, str]:
@@ -84,7 +84,7 @@ def build_rootfs(
             unrepresented=unrepresented.absolute(),
             tmp=tmp.absolute(),
             limits=limits,
-            implied_mtime=implied_mtime * 1_000_000_000,
+            implied_mtime=IMPLIED_MTIME,
             owners=build.ROOT,
             containers=containers.absolute() if containers else None,
         ),

@@ -11,6 +11,9 @@ from ..doit_bridge import PACKAGE, ProjectCommand
 from ..errors import DeclarationError, StoreError
 from ..steps import Steps
 
+LATEST = 0o77777777777
+"""Seconds: the latest time (in 2242) that the plain header of a tar can hold."""
+
 
 class Export(ProjectCommand):
     """``export BUNDLE PATH [--image]``"""
@@ -71,9 +74,11 @@ class Export(ProjectCommand):
 
 def source_date_epoch() -> int:
     """SOURCE_DATE_EPOCH in seconds, 0 without one. Raises: DeclarationError."""
-    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    if not (text.isascii() and text.isdigit()):
-        raise DeclarationError("is no number of seconds", subject=f"SOURCE_DATE_EPOCH={text}")
+    text = os.environ.get("SOURCE_DATE_EPOCH") or "0"
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= LATEST):
+        raise DeclarationError(
+            f"is no number of seconds from 0 to {LATEST}", subject=f"SOURCE_DATE_EPOCH={text[:40]}"
+        )
     return int(text)
 
 

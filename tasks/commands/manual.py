@@ -275,7 +275,7 @@ ENVIRONMENT = (
     ("DOIT_OCI_DIR", "the state directory, where --dir says nothing"),
     ("REGISTRY_AUTH_FILE, DOCKER_CONFIG", "where credentials are read, as skopeo does"),
     ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "proxies for registries"),
-    ("SOURCE_DATE_EPOCH", "the time of what has to have one, in seconds"),
+    ("SOURCE_DATE_EPOCH", "the time of the files that an export adds, in seconds"),
     ("NO_COLOR, TERM", "how progress is shown"),
 )
 FILES = (

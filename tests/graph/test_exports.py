@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.test_reproducible import project
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, steps_done
 from tests.support.docker_registry import need, skopeo
 
 ARCHIVES = ["x.tar", "x.tar.gz", "x.tar.zst"]
@@ -103,6 +103,39 @@ def test_an_image_with_a_damaged_blob_is_not_exported(here: Path) -> None:
     expect(doit_oci(here, "export", "b", "x.tar", "--image"))
 
 
+@pytest.mark.parametrize("option", [[], ["--image"]], ids=["bundle", "image"])
+def test_an_exported_directory_is_the_same_whenever_it_is_written(
+    option: list[str], here: Path
+) -> None:
+    packed = []
+    for number, umask in enumerate((0o077, 0o002)):
+        before = os.umask(umask)
+        try:
+            expect(doit_oci(here, "export", "b", f"x{number}", *option))
+        finally:
+            os.umask(before)
+        words = ["tar", "--sort=name", "--format=pax", "--pax-option=delete=[ac]time", "-cf", "-"]
+        packed.append(subprocess.check_output([*words, "."], cwd=here / f"x{number}"))
+    assert packed[0] == packed[1]
+
+
+def test_source_date_epoch_is_no_part_of_a_bundle(here: Path) -> None:
+    digest = expect(doit_oci(here, "digest", "b", env={"SOURCE_DATE_EPOCH": "86400"}))
+    again = doit_oci(here, "digest", "b", "--locked", env={"SOURCE_DATE_EPOCH": "999999"})
+    assert (expect(again), steps_done(again)) == (digest, [])
+    root = json.loads((here / "build/entries/b.jsonl").read_text().splitlines()[0])
+    assert (root["path"], root["mtime"]) == ("", 0)
+    assert (here / "build/bundles/b/rootfs").stat().st_mtime == 0
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "x", "8589934592", "9" * 5000])
+def test_what_is_no_source_date_epoch_is_refused(text: str, here: Path) -> None:
+    result = doit_oci(here, "export", "b", "x.tar", env={"SOURCE_DATE_EPOCH": text})
+    expect(result, 3)
+    assert "SOURCE_DATE_EPOCH" in result.stderr.decode()
+    assert not (here / "x.tar").exists()
+
+
 def test_times_are_those_of_source_date_epoch(here: Path) -> None:
     for option in ([], ["--image"]):
         name = f"x{len(option)}.tar"
@@ -113,3 +146,7 @@ def test_times_are_those_of_source_date_epoch(here: Path) -> None:
         ours = [line for line in listed.splitlines() if "rootfs/" not in line]
         assert ours
         assert all(" 1970-01-02 00:00 " in line for line in ours), listed
+        expect(doit_oci(here, "export", "b", name[:2], *option, env={"SOURCE_DATE_EPOCH": "86400"}))
+        found = [here / name[:2], *(here / name[:2]).rglob("*")]
+        mine = [path for path in found if "rootfs" not in path.parts]
+        assert {path.stat().st_mtime for path in mine} == {86400}

@@ -52,6 +52,7 @@ SURROUNDINGS = {
         ":",
         {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     ),
+    "another SOURCE_DATE_EPOCH": (":", {"SOURCE_DATE_EPOCH": "86400"}),
     "another hash seed": (":", {"PYTHONHASHSEED": "99"}),
     "a default ACL": ("setfacl -d -m u:4242:rwx . || :", {}),
     "an ordinary user": ("", {}),
