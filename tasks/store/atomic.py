@@ -79,15 +79,7 @@ def start_writeback(descriptor: int, offset: int, count: int) -> None:
 
 def store_error(error: OSError, path: Path) -> StoreError:
     """An operating system's refusal in the state directory, with what to do about it."""
-    import errno
+    from .refusal import ANOTHER_STATE, hint_for
 
-    hints = {
-        errno.ENOSPC: "free space on the disk, or move the state directory with --dir",
-        errno.EDQUOT: "free space in your quota, or move the state directory with --dir",
-        errno.EROFS: "the file system is read-only; choose another one with --dir",
-        errno.EACCES: "the state directory belongs to someone else; choose another with --dir",
-        errno.EPERM: "the state directory belongs to someone else; choose another with --dir",
-    }
-    return StoreError(
-        error.strerror or str(error), subject=str(path), hint=hints.get(error.errno or 0)
-    )
+    hint = hint_for(error, ANOTHER_STATE)
+    return StoreError(error.strerror or str(error), subject=str(path), hint=hint)

@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ..errors import StoreError
+from .refusal import ANOTHER_PLACE, hint_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextlib.contextmanager
@@ -38,7 +41,11 @@ def new_file(destination: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(descriptor)
-            publish(descriptor, partial, destination)
+            if partial is None and not link_nameless(descriptor, destination):
+                partial = copy_aside(descriptor, destination)
+            if partial is not None:
+                link_or_rename(partial, destination)
+            sync_directory(destination.absolute().parent)
     finally:
         if partial:
             partial.unlink(missing_ok=True)
@@ -57,7 +64,7 @@ def new_directory(destination: Path) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(prefix=partial_prefix(destination), dir=parent))
     descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        hold(descriptor)
         yield partial
         with said_of(destination):
             refuse_existing(destination)
@@ -83,16 +90,10 @@ def said_of(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        hints = {
-            errno.ENOSPC: "free some space, then try again",
-            errno.EDQUOT: "free some of your quota, then try again",
-            errno.EROFS: "the file system is read-only; choose another place",
-            errno.EACCES: "the directory belongs to someone else; choose another place",
-        }
         raise StoreError(
             problem.strerror or "cannot be written",
             subject=str(destination),
-            hint=hints.get(problem.errno or 0),
+            hint=hint_for(problem, ANOTHER_PLACE),
         ) from problem
 
 
@@ -101,39 +102,67 @@ def partial_prefix(destination: Path) -> str:
 
 
 def open_partial(destination: Path) -> tuple[int, Path | None]:
-    parent = destination.absolute().parent
     try:
+        parent = destination.absolute().parent
         flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
         return os.open(parent, flags, 0o666), None
     except OSError as problem:
         if problem.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
             raise
+    return open_named(destination)
+
+
+def open_named(destination: Path) -> tuple[int, Path]:
+    """A hidden file beside the final name, locked while it is written."""
+    parent = destination.absolute().parent
     partial = parent / f"{partial_prefix(destination)}{os.getpid()}-{secrets.token_hex(4)}"
     descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    hold(descriptor)
     return descriptor, partial
 
 
-def publish(descriptor: int, partial: Path | None, destination: Path) -> None:
-    """Link, not rename: a link never replaces what somebody else put there meanwhile."""
+def hold(descriptor: int) -> None:
+    """Keep it from being swept; a file system without locks lets nobody sweep."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def link_nameless(descriptor: int, destination: Path) -> bool:
+    """Name a file that has none; whether the file system has links."""
+    # With a directory's descriptor Python calls linkat, which follows the link in /proc.
     parent = os.open(destination.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if partial is None:
-            source = f"/proc/self/fd/{descriptor}"
-            os.link(source, destination.absolute(), src_dir_fd=parent, follow_symlinks=True)
-        else:
-            link_or_rename(partial, destination)
-        with contextlib.suppress(OSError):
-            os.fsync(parent)
+        source = f"/proc/self/fd/{descriptor}"
+        os.link(source, destination.absolute(), src_dir_fd=parent, follow_symlinks=True)
+    except OSError as problem:
+        if problem.errno not in NO_LINKS:
+            raise
+        return False
     finally:
         os.close(parent)
+    return True
+
+
+def copy_aside(descriptor: int, destination: Path) -> Path:
+    """The same bytes beside the final name, where a file without a name cannot get one."""
+    copy, partial = open_named(destination)
+    try:
+        with open(copy, "wb") as target, open(f"/proc/self/fd/{descriptor}", "rb") as source:
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(copy)
+    except BaseException:
+        partial.unlink()
+        raise
+    return partial
 
 
 def link_or_rename(partial: Path, destination: Path) -> None:
+    """A link never replaces what somebody else put there meanwhile."""
     try:
         os.link(partial, destination)
     except OSError as problem:
-        if problem.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if problem.errno not in NO_LINKS:
             raise
         refuse_existing(destination)
         partial.rename(destination)

@@ -19,6 +19,7 @@ from ..oci import entry as kinds
 from ..oci.entry import Entry
 from .layers.pool import ROOTLESS_XATTR, rootless_owner
 from .recorded_entries import show
+from .refusal import ANOTHER_PLACE, hint_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,16 +55,10 @@ def write_tree(*, rootfs: Path, entries: Iterable[Entry], content: Content, lost
 
 
 def refused(problem: OSError, entry: Entry) -> StoreError:
-    hints = {
-        errno.ENOSPC: "free some space or inodes, then try again",
-        errno.EDQUOT: "free some of your quota, then try again",
-        errno.ENOSYS: "this file system cannot hold such a file; an archive on it can (.tar.zst)",
-    }
-    hints[errno.EOPNOTSUPP] = hints[errno.ENOSYS]
     return StoreError(
         problem.strerror or "cannot be written",
         subject=show(entry.path),
-        hint=hints.get(problem.errno or 0),
+        hint=hint_for(problem, ANOTHER_PLACE),
     )
 
 

@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.graph.test_reproducible import project
-from tests.support.command import doit_oci, expect
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
 from tests.support.ordinary_user import ordinary_user
+from tests.support.refusing import LACKING
 
 COMMANDS = {
     "a build": ["bundle:b"],
@@ -152,3 +154,58 @@ def test_somebody_elses_store_is_refused_in_words(tmp_path: Path) -> None:
     assert "Permission denied" in said
     assert "hint: " in said
     expect(doit_oci(place, "verify"))
+
+
+def lacking(what: str, place: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """One command line where the file system lacks something."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.refusing", what, "--",
+         sys.executable, "-c", DOOR, *words],
+        cwd=place,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        check=False,
+    )  # fmt: skip
+
+
+NEEDED = ("symbolic links", "modes", "locks")
+DONE_WITHOUT = {
+    "NFS 3": ("extended attributes", "owners", "a way to rename without replacing", "clones"),
+    "CIFS": ("hard links, as CIFS says it", "owners", "special files"),
+    "no links": ("hard links",),
+    "all of it": tuple(name for name in LACKING if name not in NEEDED),
+}
+
+
+@pytest.mark.parametrize("kind", DONE_WITHOUT)
+def test_what_a_file_system_lacks_is_done_without(kind: str, digest: str, tmp_path: Path) -> None:
+    what = "; ".join(DONE_WITHOUT[kind])
+    place = project(tmp_path / "place", '[bundles.c]\nimage = "a"\n')
+    expect(lacking(what, place, "bundle", "-n", "2"))
+    assert expect(lacking(what, place, "digest", "b", "--locked")) == digest
+    expect(lacking(what, place, "verify"))
+    for name in ("x.tar", "x"):
+        expect(lacking(what, place, "export", "b", name))
+        expect(lacking(what, place, "import", name, "--name", f"from-{name}"))
+    assert [name for name in os.listdir(place) if name.startswith(".")] == []
+    expect(doit_oci(place, "export", "b", "y.tar"))
+    assert (place / "x.tar").read_bytes() == (place / "y.tar").read_bytes()
+    (place / "images.toml").write_text("")
+    expect(lacking(what, place, "lock"))
+    expect(lacking(what, place, "gc"))
+    assert os.listdir(place / "build/layers/sha256") == [
+        name for name in os.listdir(place / "build/layers/sha256") if name.endswith(".lock")
+    ]
+
+
+@pytest.mark.parametrize("what", NEEDED)
+def test_what_cannot_be_done_without_is_said(what: str, digest: str, tmp_path: Path) -> None:
+    place = project(tmp_path / "place")
+    result = lacking(what, place, "bundle:b")
+    expect(result, 1)
+    assert "hint: " in result.stderr.decode()
+    assert "file system" in result.stderr.decode()
+    assert expect(doit_oci(place, "digest", "b")) == digest
+    expect(doit_oci(place, "verify"))
+    if what != "modes":
+        expect(lacking(what, place, "export", "b", "x.tar"))

@@ -51,8 +51,9 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
             remote.clean_apart(tmp, build.containers)
         return facts
     except OSError as error:
-        named = os.fsdecode(error.filename or "")
-        place = Path(named) if os.path.isabs(named) else build.destination
+        # It is a number where the call was given a descriptor.
+        named = error.filename if isinstance(error.filename, str | bytes) else ""
+        place = Path(os.fsdecode(named)) if os.path.isabs(named) else build.destination
         raise no_room(error, place) from error
 
 

@@ -245,7 +245,7 @@ class Linker:
             copy_content(source, target)
             if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(target, found.st_uid, found.st_gid)
-            for attribute in os.listxattr(source):
+            for attribute in attributes(source):
                 os.setxattr(target, attribute, os.getxattr(source, attribute))
             os.fchmod(target, stat.S_IMODE(found.st_mode))
             set_times(target, found.st_mtime_ns)
@@ -310,20 +310,21 @@ def is_unchanged(leaf: bytes, found: os.stat_result) -> bool:
     )
 
 
+def attributes(source: int) -> list[str]:
+    """The names of a file's extended attributes: none where its file system has no such thing."""
+    try:
+        return os.listxattr(source)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return []
+
+
 def no_room(error: OSError, path: Path) -> StoreError:
     """A failing file system, in words."""
-    hints = {
-        errno.ENOSPC: "free some space or inodes (doit gc), or set --dir to a larger file system",
-        errno.EDQUOT: "free some space (doit gc), or set --dir to where there is more quota",
-        errno.EXDEV: "tmp/ and bundles/ of the state directory must be on one file system",
-        errno.EROFS: "set --dir to a directory that can be written",
-        errno.EACCES: "the state directory belongs to another user; set --dir to one of your own",
-        errno.EPERM: "the state directory belongs to another user; set --dir to one of your own",
-        errno.ENOSYS: "this file system has no symbolic links; set --dir to one that has",
-        errno.EOPNOTSUPP: "this file system has no symbolic links; set --dir to one that has",
-    }
-    return StoreError(
-        f"cannot unpack: {error.strerror or error}",
-        subject=str(path),
-        hint=hints.get(error.errno or 0),
-    )
+    from ..refusal import ANOTHER_STATE, hint_for
+
+    hint = hint_for(error, ANOTHER_STATE)
+    if error.errno == errno.EXDEV:
+        hint = "tmp/ and bundles/ of the state directory must be on one file system"
+    return StoreError(f"cannot unpack: {error.strerror or error}", subject=str(path), hint=hint)
