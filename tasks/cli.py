@@ -21,6 +21,7 @@ FLAGS = {
     "--quiet": "quiet",
     "-q": "quiet",
     "--detach": "detach",
+    "--wait": "wait",
 }
 INTERRUPTED = 130
 BRIDGE = f"{__package__}.doit_bridge"

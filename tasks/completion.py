@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
 WORD = "__complete"
 STEPS = ("run", "bundle", "rootfs", "config", "check", "layout", "reset")
-OPTIONS = ("--locked", "--offline", "--json", "--quiet", "--detach", "--dir", "--shard", "--help")
+OPTIONS = (
+    "--locked",
+    "--offline",
+    "--json",
+    "--quiet",
+    "--detach",
+    "--wait",
+    "--dir",
+    "--shard",
+    "--help",
+)
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "add": ("nothing", "add an image to images.toml", ("--name", "--platform")),
     "cache": ("cache", "remote cache: push, pull, key", ()),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .project.images import BundleDeclaration
     from .store.directory_owner import Owner
 
-EPOCH = 1
+EPOCH = 2
 LARGEST_FILE = 16 << 20
 
 

@@ -14,6 +14,7 @@ import time
 
 from .store.runtime import container, log_file
 from .store.runtime.failure import failure
+from .store.runtime.health import load_health
 from .store.runtime.signals import parse_signal
 from .store.runtime.stale import process_start, remove_stale, send_signal
 
@@ -38,6 +39,7 @@ class ContainerStatus:
         "created",
         "exit_status",
         "folder",
+        "health",
         "identifier",
         "name",
         "record",
@@ -52,6 +54,7 @@ class ContainerStatus:
         self.args: list[str] = record["args"]
         self.created: float = record["created"]
         self.exit_status: int | None = record.get(container.EXITED)
+        self.health = load_health(folder)
         self.status = EXITED
         if self.exit_status is None:
             self.status = PAUSED if _is_frozen(record["group"]) else RUNNING
@@ -62,6 +65,7 @@ class ContainerStatus:
             "bundle": self.name,
             "status": self.status,
             "exitStatus": self.exit_status,
+            "health": self.health,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created)),
             "args": self.args,
         }
@@ -109,6 +113,7 @@ def exec_in(
     from contextlib import nullcontext
 
     from .store.runtime.enter import start_in_namespaces
+    from .store.runtime.exec_process import write_process
     from .store.runtime.supervise import Supervisor
     from .store.runtime.terminal import Terminal, copy_size
 
@@ -117,8 +122,9 @@ def exec_in(
     if has_terminal and not os.isatty(0):
         raise failure("a terminal was asked for, and standard input is none", name)
     supervisor = Supervisor(stop_signal=signal.SIGTERM, stop_grace=10.0, timeout=None)
-    process = _exec_process(
-        found,
+    process = write_process(
+        found.folder,
+        found.name,
         args,
         terminal=has_terminal,
         user=user,
@@ -137,43 +143,6 @@ def exec_in(
             return supervisor.wait(child, child, passes_through=not own_group, tick=None)
     finally:
         os.unlink(process)
-
-
-def _exec_process(
-    found: ContainerStatus,
-    args: Sequence[str],
-    *,
-    terminal: bool,
-    user: str | None,
-    environment: Sequence[str],
-    working_dir: str | None,
-) -> str:
-    """Write the container's own process with these changes; runtimes differ in what else they take.
-
-    Spec: runtime-spec config.md, "Process".
-    """
-    with open(f"{found.folder}/config.json", encoding="utf-8") as stream:
-        process = json.load(stream)["process"]
-    process["args"] = list(args)
-    process["terminal"] = terminal
-    process["env"] = [*process.get("env", ()), *environment]
-    if terminal:
-        from .store.runtime.adapt import set_size
-
-        set_size(process)
-    if terminal and not any(item.startswith("TERM=") for item in process["env"]):
-        process["env"].append(f"TERM={os.environ.get('TERM') or 'xterm'}")
-    if working_dir is not None:
-        process["cwd"] = working_dir
-    if user is not None:
-        uid, _, gid = user.partition(":")
-        if not uid.isdigit() or (gid and not gid.isdigit()):
-            raise failure(f"{user}: expected numbers, UID or UID:GID", found.name)
-        process["user"] = {"uid": int(uid), "gid": int(gid or 0)}
-    path = f"{found.folder}/exec-{os.urandom(4).hex()}.json"
-    with open(path, "w", encoding="utf-8") as stream:
-        json.dump(process, stream)
-    return path
 
 
 def write_logs(
@@ -320,6 +289,12 @@ def _is_frozen(group: str) -> bool:
     return cgroup.is_frozen(group)
 
 
+def _status_words(each: ContainerStatus) -> str:
+    if each.exit_status is not None:
+        return f"{each.status} ({each.exit_status})"
+    return f"{each.status} ({each.health['status']})" if each.health else each.status
+
+
 def containers_json(containers: Sequence[ContainerStatus]) -> str:
     return json.dumps([each.to_json() for each in containers], indent=4) + "\n"
 
@@ -328,9 +303,10 @@ def containers_text(containers: Sequence[ContainerStatus]) -> str:
     """A table of one line for each container."""
     rows = [("ID", "BUNDLE", "STATUS", "CREATED", "COMMAND")]
     for each in containers:
-        status = each.status if each.exit_status is None else f"{EXITED} ({each.exit_status})"
         created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.created))
-        rows.append((each.identifier, each.name, status, created, " ".join(each.args)[:60]))
+        rows.append(
+            (each.identifier, each.name, _status_words(each), created, " ".join(each.args)[:60])
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = []
     for row in rows:

@@ -41,6 +41,7 @@ def run_bundle(
     stop_grace: float = 10.0,
     cgroup_limits: str = LIMITS_REQUIRED,
     detach: bool = False,
+    wait: bool = False,
     tty: bool | None = None,
     init: bool = False,
     log: Mapping[str, int] = {},
@@ -50,11 +51,11 @@ def run_bundle(
 
     ``args`` replace the image's Cmd, after ``entrypoint``; None keeps the bundle's own. ``tty``:
     None takes a terminal where there is one. ``timeout`` and ``stop_grace`` are in seconds; a
-    run that is stopped by its timeout returns 124. ``detach`` returns 0 once the container runs;
-    ``log`` has the ``rotate_at`` (bytes) and ``kept`` of its log files.
+    run that is stopped by its timeout returns 124. ``detach`` returns 0 once the container runs,
+    ``wait`` once it is healthy; ``log`` has the ``rotate_at`` (bytes) and ``kept`` of its logs.
 
     Raises:
-        RuntimeFailed: no runtime, or the container could not be started.
+        RuntimeFailed: no runtime, or the container could not be started, or is not healthy.
     """
     settings = Settings(
         bundle=os.path.abspath(bundle),
@@ -76,10 +77,13 @@ def run_bundle(
         progress=progress,
     )
     remove_stale(settings.run_folder)
-    if detach:
-        from .store.runtime.detached import run_detached
+    if detach or wait:
+        from .store.runtime.detached import await_health, run_detached
 
-        settings.note(f"started {run_detached(settings)}")
+        identifier = run_detached(settings)
+        settings.note(f"started {identifier}")
+        if wait:
+            await_health(settings, identifier)
         return 0
     session = Session(settings)
     status = session.run()

@@ -332,6 +332,7 @@ class Steps:
             **arguments,
             args=None if self.plan.options.args is None else list(self.plan.options.args),
             detach=self.plan.options.detach,
+            wait=self.plan.options.wait,
             progress=self.plan.progress,
         )
         if status:

@@ -29,6 +29,7 @@ GLOBAL_OPTIONS = (
 TARGETS = (
     ("run:BUNDLE [-- ARG...]", "build what is out of date, then run; ARGs replace the image's Cmd"),
     ("run:BUNDLE --detach", "the same, and return once the container runs"),
+    ("run:BUNDLE --wait", "the same, and return once it is healthy"),
     ("check:BUNDLE", "run and compare with the bundle's check table; passes are remembered"),
     ("bundle:BUNDLE", "a finished bundle: config.json and rootfs"),
     ("config:BUNDLE", "up to its config.json"),

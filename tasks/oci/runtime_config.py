@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 
 from ..errors import ConversionError
 from ..value import Value
-from . import runtime_defaults
+from . import annotation, runtime_defaults
 from .accounts import Account, needs_accounts, resolve_user
+from .canonical_json import canonical
 from .capability import effective_capabilities
 from .config_draft import BUILT_IN, IMAGE, Draft, pointer
 from .env_file import parse_env_file
+from .healthcheck import DEFAULT_SHELL, make_healthcheck
 from .runtime_linux import add_linux
 from .runtime_mounts import add_mounts, scratch_targets
 
@@ -24,15 +26,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ANNOTATION = "org.opencontainers.image."
 UNSAFE_LABELS = (
     "run.oci.",
     "org.criu.",
     "org.systemd.property.",
     "dev.gvisor.",
     "io.katacontainers.",
+    annotation.OWN,
 )
-"""What runtimes take as orders, down to replacing the filter of system calls: an image may not."""
+"""What is taken as an order, down to replacing the filter of system calls: an image may not."""
 
 
 class RuntimeConfigResult(Value, kw_only=False):
@@ -157,7 +159,10 @@ def without_unset(image: Mapping[str, Any], unset: Iterable[str]) -> dict[str, A
             "user": "User",
             "working_dir": "WorkingDir",
             "stop_signal": "StopSignal",
+            "healthcheck": "Healthcheck",
         }.get(key)
+        if key == "healthcheck":
+            item = item.title().replace("_", "")
         if field is None:
             continue
         value = found.get(field)
@@ -333,19 +338,41 @@ def _add_annotations(
     }
     for name, value in implicit.items():
         if value:
-            found[ANNOTATION + name] = (str(value), IMAGE)
+            found[annotation.IMAGE + name] = (str(value), IMAGE)
     for name, value in (image.get("Labels") or {}).items():
         if name.startswith(UNSAFE_LABELS):
             notes.append(
-                f"the image's label {json.dumps(name)} is an order to a runtime and is left out; "
+                f"the image's label {json.dumps(name)} is an order to its runtime and is left out; "
                 "set it under annotations to have it"
             )
         else:
             found[name] = (str(value), IMAGE)
     if "stop_signal" in inputs.overrides:
         origin = inputs.origin("stop_signal")
-        found[ANNOTATION + "stopSignal"] = (inputs.overrides["stop_signal"], origin)
+        found[annotation.STOP_SIGNAL] = (inputs.overrides["stop_signal"], origin)
+    check = _find_healthcheck(inputs, notes)
+    if check is not None:
+        found[annotation.HEALTHCHECK] = check
     for name, value in inputs.overrides.get("annotations", {}).items():
         found[name] = (value, inputs.origin("annotations", name))
     for name, (value, origin) in sorted(found.items()):
         draft.put(("annotations", name), value, origin)
+
+
+def _find_healthcheck(inputs: Inputs, notes: list[str]) -> tuple[str, str] | None:
+    """The annotation's text, and where its test is from."""
+    declared = inputs.overrides.get("healthcheck", {})
+    image = inputs.image.get("Healthcheck") or {}
+    if not declared and not image:
+        return None
+    try:
+        found = make_healthcheck(image, declared, inputs.image.get("Shell") or DEFAULT_SHELL)
+    except ValueError as error:
+        notes.append(f"the image's Healthcheck is left out: {error}")
+        return None
+    if found is None:
+        if declared and "test" not in declared:
+            notes.append("healthcheck has no test, and neither has the image: nothing is asked")
+        return None
+    origin = inputs.origin("healthcheck", "test") if "test" in declared else IMAGE
+    return canonical(found).decode(), origin

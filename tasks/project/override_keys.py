@@ -200,6 +200,45 @@ def _annotations(value: Mapping[str, Any], _: Report) -> dict[str, Any]:
     return {"annotations": {name: text_of(text) for name, text in value.items()}}
 
 
+SHORTEST = 0.001
+"""Seconds; Docker's limit for what is done again and again."""
+
+
+def _healthcheck(value: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, given in value.items():
+        if key == "test":
+            found[key] = _test(given, _below(report, key))
+        elif key == "retries":
+            found[key] = given
+        elif key != "disable":
+            seconds = parse_duration(given)
+            found |= _duration(key)(given, _below(report, key))
+            if key != "start_period" and seconds is not None and seconds < SHORTEST:
+                report((key,), f"{given!r} is too short; expected at least 1ms")
+    if value.get("disable"):
+        if "test" in found:
+            report(("disable",), "test is set too; keep one of them")
+        found["test"] = ["NONE"]
+    return {"healthcheck": found}
+
+
+def _test(value: str | list[str], report: Report) -> list[str]:
+    """Spec: Compose "healthcheck", "test"."""
+    if isinstance(value, str):
+        return ["CMD-SHELL", value]
+    kind, *words = value
+    if kind not in ("NONE", "CMD", "CMD-SHELL"):
+        report((0,), f"{kind!r} is no way to ask; expected CMD, CMD-SHELL or NONE before the words")
+    elif kind == "CMD" and not words:
+        report((), "has no command behind CMD")
+    elif kind == "CMD-SHELL" and len(words) != 1:
+        report((), "expected one text behind CMD-SHELL")
+    elif kind == "NONE" and words:
+        report((), "has words behind NONE")
+    return value
+
+
 def _log(value: Mapping[str, Any], report: Report) -> dict[str, Any]:
     found = dict(value)
     if "max_size" in found:
@@ -261,6 +300,7 @@ READERS: Mapping[str, Callable[[Any, Report], dict[str, Any]]] = {
     "devices": lambda value, report: {"devices": mount_syntax.devices(value, report)},
     "env_file": _env_file,
     "environment": _environment,
+    "healthcheck": _healthcheck,
     "labels": _annotations,
     "log": _log,
     "seccomp": _seccomp,

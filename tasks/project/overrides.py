@@ -18,6 +18,7 @@ MERGED_BY_KEY = frozenset(
         "annotations",
         "devices",
         "environment",
+        "healthcheck",
         "hooks",
         "log",
         "secrets",

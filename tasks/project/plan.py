@@ -29,6 +29,7 @@ class Options(Value):
     json: bool = False
     quiet: bool = False
     detach: bool = False
+    wait: bool = False
     shard: str | None = None
     args: tuple[str, ...] | None = None
     words: tuple[str, ...] = ()

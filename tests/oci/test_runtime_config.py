@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,7 +158,10 @@ def test_the_declaration_wins_over_labels() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["run.oci.seccomp_bpf_data", "org.systemd.property.ExecStartPre", "org.criu.config"],
+    [
+        *("run.oci.seccomp_bpf_data", "org.systemd.property.ExecStartPre", "org.criu.config"),
+        "doit-oci.healthcheck",
+    ],
 )
 def test_an_image_gives_no_orders_to_runtimes(name: str) -> None:
     found = convert({"Labels": {name: "x"}})
@@ -255,6 +259,49 @@ def test_unset_of_labels_volumes_and_stop_signal() -> None:
         f"{IMPLICIT}architecture": "amd64",
     }
     assert "/v" not in [mount["destination"] for mount in found["mounts"]]
+
+
+CHECK = {"Test": ["CMD-SHELL", "a && b"], "Interval": 10**9}
+ASKED = {
+    "Test": ["CMD", "/bin/sh", "-c", "a && b"],
+    "Interval": 10**9,
+    "Timeout": 30 * 10**9,
+    "Retries": 3,
+    "StartPeriod": 0,
+    "StartInterval": 5 * 10**9,
+}
+HEALTH: dict[str, tuple[dict[str, Any], tuple[str, ...], dict[str, Any] | None]] = {
+    "the image's": ({}, (), ASKED),
+    "changed": ({"retries": 9}, (), {**ASKED, "Retries": 9}),
+    "replaced": ({"test": ["CMD", "x"]}, (), {**ASKED, "Test": ["CMD", "x"]}),
+    "disabled": ({"test": ["NONE"]}, (), None),
+    "unset": ({}, ("healthcheck",), None),
+    "one key unset": ({}, ("healthcheck.interval",), {**ASKED, "Interval": 30 * 10**9}),
+}
+
+
+@pytest.mark.parametrize(("declared", "unset", "expected"), HEALTH.values(), ids=HEALTH.keys())
+def test_how_health_is_asked_for(
+    declared: dict[str, Any], unset: tuple[str, ...], expected: dict[str, Any] | None
+) -> None:
+    found = convert({"Healthcheck": CHECK}, {"healthcheck": declared}, unset=unset)
+    text = found.config["annotations"].get("doit-oci.healthcheck")
+    assert (None if text is None else json.loads(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "declared", "note"),
+    [
+        ({"Healthcheck": {"Test": ["curl"]}}, {}, "the image's Healthcheck is left out: its Test"),
+        ({}, {"interval": 1.0}, "healthcheck has no test, and neither has the image"),
+    ],
+)
+def test_a_health_check_that_asks_nothing_is_said(
+    image: dict[str, Any], declared: dict[str, Any], note: str
+) -> None:
+    found = convert(image, {"healthcheck": declared})
+    assert "doit-oci.healthcheck" not in found.config["annotations"]
+    assert found.notes[0].startswith(note)
 
 
 def test_spec_comes_last_and_can_take_away() -> None:

@@ -122,7 +122,34 @@ BAD_BUNDLE: dict[str, tuple[str, str]] = {
     "ports": ('ports = ["80:80"]', "b.ports: is refused: publishing ports needs an engine"),
     "depends_on": ('depends_on = ["x"]', "b.depends_on: is refused: a bundle is one container"),
     "build": ('build = "."', "b.build: is refused: images are not built here"),
-    "healthcheck": ("healthcheck = {}", "b.healthcheck: is refused"),
+    "a probe without a way": (
+        'healthcheck = { test = ["curl", "x"] }',
+        "b.healthcheck.test[0]: 'curl' is no way to ask; expected CMD, CMD-SHELL or NONE",
+    ),
+    "a probe of nothing": (
+        'healthcheck = { test = ["CMD"] }',
+        "b.healthcheck.test: has no command behind CMD",
+    ),
+    "a probe of two texts": (
+        'healthcheck = { test = ["CMD-SHELL", "a", "b"] }',
+        "b.healthcheck.test: expected one text behind CMD-SHELL",
+    ),
+    "a probe of none and more": (
+        'healthcheck = { test = ["NONE", "a"] }',
+        "b.healthcheck.test: has words behind NONE",
+    ),
+    "a probe's time": (
+        'healthcheck = { interval = "soon" }',
+        "b.healthcheck.interval: 'soon' is no duration",
+    ),
+    "a probe without a pause": (
+        'healthcheck = { interval = "0s" }',
+        "b.healthcheck.interval: '0s' is too short; expected at least 1ms",
+    ),
+    "a probe that is not": (
+        'healthcheck = { test = "x", disable = true }',
+        "b.healthcheck.disable: test is set too",
+    ),
     "privileged": ("privileged = true", "b.privileged: is refused: say what is needed"),
     "log": ('log = { max_size = "x" }', "b.log.max_size: 'x' is no size"),
 }

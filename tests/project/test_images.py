@@ -211,6 +211,13 @@ NORMAL: dict[str, tuple[str, str, Any]] = {
     ),
     "stop signal": ("stop_signal = 2", "stop_signal", "SIGINT"),
     "realtime signal": ('stop_signal = "rtmin+3"', "stop_signal", "SIGRTMIN+3"),
+    "a probe for the shell": (
+        'healthcheck = { test = "a && b", interval = "1m", retries = 1 }',
+        "healthcheck",
+        {"test": ["CMD-SHELL", "a && b"], "interval": 60.0, "retries": 1},
+    ),
+    "no probe": ("healthcheck = { disable = true }", "healthcheck", {"test": ["NONE"]}),
+    "a probe after all": ("healthcheck = { disable = false }", "healthcheck", {}),
     "group_add": ('group_add = ["audio", 7]', "group_add", ["audio", "7"]),
     "device": (
         'devices = ["/dev/fuse:/dev/f:rw"]',

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 
+from .container import EXITED, containers_folder, load_record
 from .failure import failure
+from .health import HEALTHY, UNHEALTHY, load_health
 from .log_file import NAME, LogWriter
-from .prepare import PID_FILE
 from .session import Session
+from .supervise import TICK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +53,32 @@ def run_detached(settings: Settings) -> str:
     if error is not None:
         raise failure(error[0], settings.name, error[1] or None)
     return identifier
+
+
+def await_health(settings: Settings, identifier: str) -> None:
+    """Return when a detached container is healthy; at once where nothing asks for its health.
+
+    Raises:
+        RuntimeFailed: it is not, or has ended.
+    """
+    folder = f"{containers_folder(settings.run_folder)}/{identifier}"
+    while True:
+        record = load_record(folder)
+        health = load_health(folder)
+        if record is None or EXITED in record:
+            status = "" if record is None else f" with status {record[EXITED]}"
+            hint = f"`doit-oci logs {identifier}` prints what it wrote"
+            raise settings.failure(f"ended{status} before it was healthy", hint)
+        if health is None or health["status"] == HEALTHY:
+            return
+        if health["status"] == UNHEALTHY:
+            last = health["log"][-1]
+            said = f": {last['output'].strip()}" if last["output"].strip() else ""
+            hint = f"`doit-oci logs {identifier}` prints what it wrote; it still runs"
+            raise settings.failure(
+                f"is unhealthy: the last probe ended with {last['exitStatus']}{said}", hint
+            )
+        time.sleep(TICK)
 
 
 def _become_supervisor(settings: Settings, writer: int) -> NoReturn:
@@ -96,7 +125,7 @@ class _Supervisor:
             session = Session(
                 self.settings, standard_files=(0, self._out, self._err), detached=True
             )
-            session.run(started=self._started, tick=self._tick, ended=self._ended)
+            session.run(started=self._started, running=self._running, ended=self._ended)
         except DoitOciError as error:
             self._answer("error", error.message, error.hint or "")
         except Exception as error:  # noqa: BLE001  nobody else is left to hear of it
@@ -113,13 +142,11 @@ class _Supervisor:
         self._log = threading.Thread(target=log.copy, args=(self._sources,), daemon=True)
         self._log.start()
 
-    def _tick(self) -> bool:
-        """Look whether the container runs by now; false once that is known."""
-        if not self.answered and self.box is not None and os.path.exists(self.box.path(PID_FILE)):
+    def _running(self) -> None:
+        if self.box is not None:
             self._answer("started", self.box.identifier)
             self.answered = True
             os.close(ANSWER)
-        return not self.answered
 
     def _ended(self) -> None:
         if self._log is not None:

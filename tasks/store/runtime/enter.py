@@ -23,9 +23,11 @@ def start_in_namespaces(
     *,
     mask: set[int],
     own_group: bool,
-    quiet: bool = False,
+    output: int | None = None,
 ) -> int:
     """Fork a child that does ``runtime WORDS``; its status becomes the child's.
+
+    ``output`` takes the place of its standard output and error.
 
     Raises:
         OSError: the container is gone.
@@ -42,7 +44,7 @@ def start_in_namespaces(
     command = [path, "--root", f"{folder}/{container.STATE}", *record["arguments"], *manager]
     child = os.fork()
     if child == 0:
-        _enter(namespaces, root, [*command, *words], mask=mask, own_group=own_group, quiet=quiet)
+        _enter(namespaces, root, [*command, *words], mask=mask, own_group=own_group, output=output)
     for descriptor in (root, *(each for each, _ in namespaces)):
         if descriptor >= 0:
             os.close(descriptor)
@@ -64,7 +66,7 @@ def _enter(
     *,
     mask: set[int],
     own_group: bool,
-    quiet: bool,
+    output: int | None,
 ) -> NoReturn:
     try:
         if own_group:
@@ -77,10 +79,9 @@ def _enter(
         signal.pthread_sigmask(signal.SIG_BLOCK, awaited_signals())
         runtime = os.fork()
         if runtime == 0:
-            if quiet:
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, 1)
-                os.dup2(null, 2)
+            if output is not None:
+                os.dup2(output, 1)
+                os.dup2(output, 2)
             default_signals(mask)
             os.execv(command[0], list(command))
         pass_on_and_wait(runtime)
@@ -92,12 +93,16 @@ def _enter(
 
 def call_runtime(folder: str, record: dict[str, Any], words: Sequence[str]) -> bool:
     """Do ``runtime WORDS`` about a container; says whether it succeeded."""
-    child = start_in_namespaces(
-        folder,
-        record,
-        words,
-        mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-        own_group=False,
-        quiet=True,
-    )
-    return os.waitpid(child, 0)[1] == 0
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        child = start_in_namespaces(
+            folder,
+            record,
+            words,
+            mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            own_group=False,
+            output=null,
+        )
+        return os.waitpid(child, 0)[1] == 0
+    finally:
+        os.close(null)

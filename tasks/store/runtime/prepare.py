@@ -32,7 +32,7 @@ class Preparation:
     """One container's configuration on its way from portable to this host's."""
 
     __slots__ = (
-        "box", "config", "detached", "group", "host", "leaves", "limits_memory", "network",
+        "box", "config", "group", "host", "is_announced", "leaves", "limits_memory", "network",
         "settings",
     )  # fmt: skip
 
@@ -43,7 +43,7 @@ class Preparation:
         self.host = host
         self.box = box
         self.config = config
-        self.detached = False
+        self.is_announced = False
         self.leaves = False
         self.group = ""
         self.limits_memory = False
@@ -165,7 +165,7 @@ class Preparation:
         return launch.Launch(
             argv=self._command(),
             pid_file=box.path(PRIVATE_PID_FILE) if self.leaves else None,
-            announcement=box.path(PID_FILE) if self.detached else None,
+            announcement=box.path(PID_FILE) if self.is_announced else None,
             delete=self._delete_command(),
             folder=box.folder,
             read_only=read_only,
@@ -188,7 +188,7 @@ class Preparation:
     def _command(self) -> list[str]:
         box = self.box
         leave = ("--detach", "--pid-file", box.path(PRIVATE_PID_FILE))
-        stay = ("--pid-file", box.path(PID_FILE)) if self.detached else ()
+        stay = ("--pid-file", box.path(PID_FILE)) if self.is_announced else ()
         return [
             *self._global_words(),
             "run",

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+from ...oci.annotation import HEALTHCHECK
 from ..cgroup import prepare_to_move
 from . import container, launch, prepare
 from .host import Host
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ...oci.healthcheck import Healthcheck
     from ..cgroup import MemoryWatch
     from .container import Container
+    from .health_watch import Watch
     from .settings import Settings
     from .terminal import Terminal
 
@@ -31,7 +34,8 @@ class Session:
     """A container from the making of its directory to the removal of it.
 
     ``standard_files`` take the place of our own standard input, output and error. ``detached``
-    says when it runs, in a file, and leaves the directory with its exit status for ``logs``.
+    leaves the directory with its exit status for ``logs``. ``watched``: its health is asked for,
+    where config.json says how.
     """
 
     def __init__(
@@ -40,14 +44,17 @@ class Session:
         *,
         standard_files: tuple[int, int, int] | None = None,
         detached: bool = False,
+        watched: bool = True,
     ) -> None:
         self.settings = settings
         self.standard_files = standard_files
         self.detached = detached
         self.config = settings.load_config()
+        self.healthcheck = self._find_healthcheck() if watched else None
         self.has_terminal = standard_files is None and self._wants_terminal()
         self.has_own_group = not self._shares_terminal() and is_main_thread()
         self.host = Host()
+        self.watch: Watch | None = None
         self.group = ""
         self.leaves = False
         self.limits_memory = False
@@ -60,20 +67,20 @@ class Session:
         self,
         *,
         started: Callable[[Container], None] | None = None,
-        tick: Callable[[], bool] | None = None,
+        running: Callable[[], None] | None = None,
         ended: Callable[[], None] | None = None,
     ) -> int:
         """Start the container, wait for it, remove its directory; returns its exit status.
 
-        ``started`` is called when the runtime has its process, ``tick`` every 50 ms from then
-        on while it returns true, ``ended`` before the directory goes.
+        ``started`` is called when the runtime has its process, ``running`` when the container
+        has its own, ``ended`` before the directory goes.
 
         Raises:
             RuntimeFailed: it could not be started.
             StoreError: the state directory cannot hold it.
         """
         try:
-            return self._run(started, tick, ended)
+            return self._run(started, running, ended)
         except OSError as error:
             from pathlib import Path
 
@@ -85,7 +92,7 @@ class Session:
     def _run(
         self,
         started: Callable[[Container], None] | None,
-        tick: Callable[[], bool] | None,
+        running: Callable[[], None] | None,
         ended: Callable[[], None] | None,
     ) -> int:
         settings = self.settings
@@ -103,7 +110,7 @@ class Session:
             box = container.create_container(settings.run_folder, settings.name)
             status: int | None = None
             try:
-                status = self._run_in(box, supervisor, started, tick)
+                status = self._run_in(box, supervisor, started, running)
             finally:
                 if ended is not None:
                     ended()
@@ -117,16 +124,16 @@ class Session:
         box: Container,
         supervisor: Supervisor,
         started: Callable[[Container], None] | None,
-        tick: Callable[[], bool] | None,
+        running: Callable[[], None] | None,
     ) -> int:
         if not self.has_terminal:
-            return self._launch_and_wait(box, supervisor, None, started, tick)
+            return self._launch_and_wait(box, supervisor, None, started, running)
         from .terminal import Terminal, copy_size
 
         if self.settings.runtime.kind == "crun":
             supervisor.on_resize = copy_size
         with Terminal() as terminal:
-            return self._launch_and_wait(box, supervisor, terminal, started, tick)
+            return self._launch_and_wait(box, supervisor, terminal, started, running)
 
     def _launch_and_wait(
         self,
@@ -134,11 +141,11 @@ class Session:
         supervisor: Supervisor,
         terminal: Terminal | None,
         started: Callable[[Container], None] | None,
-        tick: Callable[[], bool] | None,
+        running: Callable[[], None] | None,
     ) -> int:
         files = self.standard_files if terminal is None else terminal.files
         child = 0
-        watch: MemoryWatch | None = None
+        memory: MemoryWatch | None = None
         reader, writer = os.pipe()
         try:
             child = self._start(box, files, writer, supervisor)
@@ -150,24 +157,51 @@ class Session:
             if terminal is not None:
                 terminal.start()
             if self.limits_memory and not self.leaves:
-                watch = self._watch_memory()
+                memory = self._watch_memory()
             if started is not None:
                 started(box)
             status = supervisor.wait(
-                child, process, passes_through=not self.has_own_group, tick=tick
+                child,
+                process,
+                passes_through=not self.has_own_group,
+                tick=self._until_running(box, supervisor.mask, running),
             )
             child = 0
         finally:
+            if self.watch is not None:
+                self.watch.stop()
             if child:
                 send_signal(child, signal.SIGKILL)
                 os.waitpid(child, 0)
             os.close(reader)
         if status != 0:
             self._raise_failed_start(box)
-        self.out_of_memory = self._ran_out_of_memory(watch)
+        self.out_of_memory = self._ran_out_of_memory(memory)
         self.unclean = self.leaves
         self.timed_out = supervisor.timed_out
         return TIMED_OUT if supervisor.timed_out else status
+
+    def _until_running(
+        self, box: Container, mask: set[int], running: Callable[[], None] | None
+    ) -> Callable[[], bool] | None:
+        """What to do again and again until the container has its process; None for nothing."""
+        if self.healthcheck is not None:
+            from .health_watch import Watch
+
+            self.watch = Watch(box.folder, self.record, self.healthcheck)
+        if self.watch is None and running is None:
+            return None
+
+        def is_not_running() -> bool:
+            if not os.path.exists(box.path(prepare.PID_FILE)):
+                return True
+            if self.watch is not None:
+                self.watch.start(mask)
+            if running is not None:
+                running()
+            return False
+
+        return is_not_running
 
     def _start(
         self,
@@ -200,7 +234,7 @@ class Session:
         supervisor: Supervisor,
     ) -> int:
         prepared = prepare.Preparation(self.settings, self.host, box, self.config)
-        prepared.detached = self.detached
+        prepared.is_announced = self.detached or self.healthcheck is not None
         prepared.adapt(terminal=self.has_terminal)
         self.group = prepared.group
         self.leaves = prepared.leaves
@@ -286,6 +320,18 @@ class Session:
             box.release()
         else:
             box.remove()
+
+    def _find_healthcheck(self) -> Healthcheck | None:
+        """How the bundle says that its health is asked for. Raises: RuntimeFailed."""
+        text = (self.config.get("annotations") or {}).get(HEALTHCHECK)
+        if not text:
+            return None
+        from ...oci.healthcheck import parse_healthcheck
+
+        try:
+            return parse_healthcheck(text)
+        except ValueError as error:
+            raise self.settings.failure(f"annotation {HEALTHCHECK}: {error}") from None
 
     def _wants_terminal(self) -> bool:
         wanted = self.settings.tty

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from ...oci.annotation import STOP_SIGNAL
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -27,9 +29,6 @@ def awaited_signals() -> set[int]:
     """Children's ends, and what is passed on unless our caller ignores it, as nohup does."""
     heard = {number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN}
     return {*heard, signal.SIGCHLD}
-
-
-STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 
 
 def stop_signal(config: dict[str, Any]) -> int:
