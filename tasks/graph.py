@@ -76,7 +76,20 @@ def select(plan: Plan, words: Sequence[str]) -> list[str] | None:
             plan.images.image(name)
             names += plan.images.users(name)
         else:
-            names.append(plan.bundle(name).name)
+            bundle = plan.bundle(name)
+            if step == "check" and not bundle.check:
+                raise UnknownTarget(
+                    "has nothing to be checked against",
+                    subject=word,
+                    hint=f"say what is expected in [bundles.{name}.check]",
+                )
+            if step == "reset" and not bundle.overrides.get("persistent"):
+                raise UnknownTarget(
+                    "keeps nothing from one run to the next",
+                    subject=word,
+                    hint="only a bundle with persistent = true has something to empty",
+                )
+            names.append(bundle.name)
     return list(dict.fromkeys(names)) if words else None
 
 

@@ -79,3 +79,16 @@ def test_what_is_not_there_is_said(project: Path) -> None:
     result = doit_oci(project, "logs", "long")
     expect(result, 1)
     assert "ps" in result.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("check:long", "check:long: has nothing to be checked against\nhint: say what is expected"),
+        ("reset:long", "reset:long: keeps nothing from one run to the next\nhint: only a bundle"),
+    ],
+)
+def test_what_a_bundle_has_not_is_said(project: Path, word: str, why: str) -> None:
+    result = doit_oci(project, word)
+    expect(result, 3)
+    assert why in result.stderr.decode()
