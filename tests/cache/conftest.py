@@ -66,6 +66,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait()
 
 
+def s3_environment(address: str) -> dict[str, str]:
+    """What tells every client of S3 to ask this server."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 class Place:
     """A cache's address, opened anew for each use as another machine would."""
 
@@ -89,10 +99,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "directory":
         return Place(f"file://{tmp_path}/remote")
     if request.param == "s3":
-        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for key, value in s3_environment(request.getfixturevalue("s3_server")).items():
+            monkeypatch.setenv(key, value)
         return Place(f"s3://cache/{name}")
     server: RegistryServer = request.getfixturevalue("docker_registry")
     return registry_place(server.host, f"cache/{name}")

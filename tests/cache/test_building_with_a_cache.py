@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cache.conftest import s3_environment
 from tests.support.command import doit_oci, expect, steps_done
 from tests.support.docker_registry import RegistryServer, docker_registry, skopeo
 from tests.support.layers import item, tar
@@ -91,6 +92,17 @@ def test_a_cache_that_does_not_work_is_given_up_once_and_the_build_goes_on(
     assert len([step for step in steps_done(result) if step.startswith("bundle")]) == len(NAMES)
     assert 0 < answering.connections <= 3
     assert (tmp_path / "images.lock").read_bytes() == lock
+
+
+def test_an_object_store_that_is_not_there_costs_one_warning(tmp_path: Path) -> None:
+    declare(tmp_path, "s3://bucket/cache", "push = true\n")
+    nowhere = s3_environment("http://127.0.0.1:9")
+    expect(doit_oci(tmp_path, "bundle", env=nowhere))
+    take_away_results(tmp_path)
+    result = doit_oci(tmp_path, "bundle", "--locked", env=nowhere)
+    expect(result)
+    assert result.stderr.decode().count(WITHOUT) == 1
+    assert len([step for step in steps_done(result) if step.startswith("bundle")]) == len(NAMES)
 
 
 def test_a_cache_of_web_pages_costs_warnings(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from s3fs import S3FileSystem
 
 from tasks.errors import ContentError, DeclarationError, RegistryError, StoreError
 from tasks.oci.cache_record import parse_record
@@ -15,7 +19,8 @@ from tasks.oci.media_type import OCI_LAYER_GZIP
 from tasks.store.remote.cache import open_cache
 from tasks.store.remote.fsspec_cache import shown
 from tests.cache.built import KEY, Built, Cold
-from tests.cache.conftest import Heard, Place, registry_place
+from tests.cache.conftest import Heard, Place, registry_place, s3_environment
+from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +166,50 @@ def test_a_cache_that_does_not_answer_costs_a_warning(
     assert WITHOUT in heard.notes[-1]
     with pytest.raises(RegistryError):
         built.push(place, heard)
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A store that has everything, and whose answers never end; silent where told so."""
+
+    is_silent = False
+
+    def do_HEAD(self) -> None:
+        if self.is_silent:
+            time.sleep(30)
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.2)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "a drip"])
+def test_a_store_that_never_comes_to_an_end_is_given_up(
+    is_silent: bool, built: Built, cold: Cold, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = type("Handler", (Slow,), {"is_silent": is_silent})
+    monkeypatch.setattr("tasks.store.remote.fsspec_cache.SOON", 1.0)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads, server.block_on_close = True, False
+    for name, value in s3_environment(f"http://127.0.0.1:{server.server_port}").items():
+        monkeypatch.setenv(name, value)
+    # fsspec keeps what it opened before, with the address of another server.
+    S3FileSystem.clear_instance_cache()
+    with serving(server):
+        assert cold.pull(Place("s3://cache/slow"), built, heard) is None
+    S3FileSystem.clear_instance_cache()
+    (note,) = heard.notes
+    assert "no answer within 1 seconds" in note
+    assert WITHOUT in note
 
 
 def test_a_damaged_local_blob_is_not_pushed(place: Place, built: Built, heard: Heard) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...errors import DeclarationError, RegistryError, SizeMismatch, StoreError
 from .cache import RECORD_LIMIT
+from .deadline import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +41,12 @@ PATIENCE: dict[str, dict[str, Any]] = {
 TRIES = 1
 """s3fs tries as often again as its own client does already."""
 
+SOON = 20.0
+"""Seconds for one answer, tries included: a store that is slower costs more than it brings."""
+
+LEAST_RATE = 128 << 10
+"""Bytes a second that content has to come with besides."""
+
 
 class FsspecCache:
     """One directory or prefix; files of a directory get their names when they are whole."""
@@ -50,12 +58,17 @@ class FsspecCache:
 
     def load(self, key: str) -> bytes | None:
         path = self._key(key)
-        with self._said_of(path):
+
+        def read() -> bytes | None:
             try:
-                with self._fs.open(path, "rb") as stream:
-                    found: bytes = stream.read(RECORD_LIMIT + 1)
+                with self._fs.open(path, "rb", block_size=CHUNK) as stream:
+                    return bytes(stream.read(RECORD_LIMIT + 1))
             except FileNotFoundError:
                 return None
+
+        found: bytes | None = self._ask(path, read)
+        if found is None:
+            return None
         if len(found) > RECORD_LIMIT:
             raise SizeMismatch(subject=path, expected=RECORD_LIMIT, actual=len(found))
         return found
@@ -63,36 +76,39 @@ class FsspecCache:
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
         moved = 0
         for descriptor in descriptors:
-            with store.partial(descriptor) as partial:
-                if partial.is_stored:
+            with store.partial(descriptor) as part:
+                if part.is_stored:
                     continue
-                partial.restart()
+                part.restart()
                 for chunk in self._chunks(self._blob(descriptor)):
-                    partial.write(chunk)
+                    part.write(chunk)
                     moved += len(chunk)
-                partial.commit()
+                part.commit()
         return moved
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         path = self._blob(descriptor)
-        with self._said_of(path):
+
+        def is_there() -> bool:
             try:
                 return bool(self._fs.size(path) == descriptor.size)
             except FileNotFoundError:
                 return False
 
+        return bool(self._ask(path, is_there))
+
     def put_blob(self, descriptor: Descriptor, path: Path) -> int:
-        source = os.fspath(path)
-        self._put(self._blob(descriptor), lambda place: self._fs.put_file(source, place))
+        put = partial(self._fs.put_file, os.fspath(path))
+        self._put(self._blob(descriptor), put, descriptor.size)
         return descriptor.size
 
     def save(self, key: str, record: bytes) -> None:
-        self._put(self._key(key), lambda place: self._fs.pipe_file(place, record))
+        self._put(self._key(key), lambda place: self._fs.pipe_file(place, record), len(record))
 
     def discard(self, key: str, descriptors: Sequence[Descriptor]) -> None:
         for path in (self._key(key), *map(self._blob, descriptors)):
-            with contextlib.suppress(RegistryError), self._said_of(path):
-                self._fs.rm_file(path)
+            with contextlib.suppress(RegistryError):
+                self._ask(path, partial(self._fs.rm_file, path))
 
     def close(self) -> None:
         """fsspec keeps its connections for the next cache."""
@@ -105,36 +121,30 @@ class FsspecCache:
         return f"{self._root}/blobs/{digest.algorithm}/{digest.encoded}"
 
     def _chunks(self, path: str) -> Iterator[bytes]:
-        with self._said_of(path):
-            stream = self._fs.open(path, "rb")
-        with stream:
-            while True:
-                with self._said_of(path):
-                    chunk: bytes = stream.read(CHUNK)
-                if not chunk:
-                    return
+        with self._ask(path, lambda: self._fs.open(path, "rb", block_size=CHUNK)) as stream:
+            while chunk := self._ask(path, lambda: stream.read(CHUNK), CHUNK):
                 yield chunk
 
-    def _put(self, path: str, put: Callable[[str], object]) -> None:
-        """Objects of a store appear whole by themselves."""
-        with self._said_of(path):
-            if not self._is_local:
-                put(path)
-                return
-            temporary = f"{path}.{os.getpid()}-{secrets.token_hex(6)}.tmp"
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            try:
-                put(temporary)
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+    def _put(self, path: str, put: Callable[[str], object], size: int) -> None:
+        work = partial(self._put_whole, path, put) if self._is_local else partial(put, path)
+        self._ask(path, work, size)
 
-    @contextlib.contextmanager
-    def _said_of(self, path: str) -> Iterator[None]:
-        """Whatever the many file systems raise is one failure of the cache."""
+    def _put_whole(self, path: str, put: Callable[[str], object]) -> None:
+        """Objects of a store appear whole by themselves, files of a directory do not."""
+        temporary = f"{path}.{os.getpid()}-{secrets.token_hex(6)}.tmp"
+        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         try:
-            yield
+            put(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _ask(self, path: str, work: Callable[[], Any], size: int = 0) -> Any:
+        """What ``work`` returns; whatever the many file systems raise, or a silence, is one
+        failure of the cache. ``size`` is how many bytes are moved by it."""
+        try:
+            return work() if self._is_local else within(SOON + size / LEAST_RATE, work)
         except (RegistryError, StoreError, MemoryError):
             raise
         except Exception as problem:
