@@ -40,7 +40,7 @@ def load_declaration(workspace: Workspace) -> ImageSet:
     sections = {key: rest.pop(key) for key in SECTIONS}
     try:
         workspace.compiled.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(workspace.compiled, to_lines({**head, "rest": rest}, sections))
+        write_atomic(workspace.compiled, to_lines({**head, "rest": rest}, sections), sync=False)
     except (OSError, DoitOciError):
         # A state directory that cannot be written is said by the step that needs it.
         return images

@@ -13,6 +13,7 @@ from ..errors import DeclarationError, SchemaViolations
 from .images import FORMAT
 from .override_keys import normalise
 from .overrides import Level, merge
+from .plain_toml import load_plain
 from .quantity import parse_bytes
 from .runtime_rules import unknown_keys
 from .schema import Violation, violations_of
@@ -47,12 +48,14 @@ def read_declaration(path: Path) -> str:
 
 def compile_text(text: str, path: Path) -> dict[str, Any]:
     """As :func:`compile_declaration`, of a text that is already read."""
-    import tomllib
+    value = load_plain(text)
+    if value is None:
+        import tomllib
 
-    try:
-        value = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DeclarationError(f"no valid TOML: {error}", subject=str(path)) from error
+        try:
+            value = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise DeclarationError(f"no valid TOML: {error}", subject=str(path)) from error
     violations = violations_of("images", value)
     compiler = Compiler(value, violations)
     found = compiler.compile()

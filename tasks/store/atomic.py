@@ -20,13 +20,15 @@ def write_atomic(
     *,
     tmp: Path | None = None,
     mode: int = 0o666,
+    sync: bool = True,
     sync_name: bool = True,
 ) -> None:
     """Write ``content`` under ``path``, whose folder is made if need be.
 
     ``tmp`` is a folder on the same file system for the temporary name; without one it stands
     beside ``path``. ``mode`` is subject to the umask. Without ``sync_name`` a power cut may take
-    the name away, but never the content from under it. Raises: StoreError.
+    the name away, but never the content from under it. Without ``sync`` it may leave a file that
+    is cut short: only for what its reader checks and can do without. Raises: StoreError.
     """
     temporary = temporary_name(path, tmp)
     try:
@@ -37,9 +39,10 @@ def write_atomic(
             with open(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(descriptor)
+                if sync:
+                    os.fsync(descriptor)
             temporary.replace(path)
-            if sync_name:
+            if sync and sync_name:
                 sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):

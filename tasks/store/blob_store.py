@@ -18,6 +18,7 @@ from .atomic import start_writeback, store_error, sync_folder, write_atomic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
@@ -242,8 +243,16 @@ class PartialBlob:
         self.is_stored = False
         self._fd = -1
         self._owns_name = False
+        self._is_handed_over = False
         self._flushed = 0
-        self._hash = new_hash(digest.algorithm)
+        self._made: hashlib._Hash | None = None
+
+    @property
+    def _hash(self) -> hashlib._Hash:
+        """Made with the first byte, because loading what hashes takes a while."""
+        if self._made is None:
+            self._made = new_hash(self.descriptor.digest.algorithm)
+        return self._made
 
     def __enter__(self) -> PartialBlob:
         try:
@@ -255,7 +264,7 @@ class PartialBlob:
             if not self.is_stored:
                 self._continue()
         except OSError as error:
-            self._close()
+            self.close()
             raise store_error(error, self.path) from error
         return self
 
@@ -265,10 +274,12 @@ class PartialBlob:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._is_handed_over:
+            return
         if self._owns_name and (self.is_stored or self.offset == 0):
             with contextlib.suppress(OSError):
                 self.path.unlink()
-        self._close()
+        self.close()
 
     def _lock(self) -> int:
         """Open the file and own it: whoever held it before may have renamed or removed it."""
@@ -289,8 +300,11 @@ class PartialBlob:
 
     def _continue(self) -> None:
         """Hash what an earlier run left; more than the whole blob is rubbish."""
-        if os.fstat(self._fd).st_size > self.descriptor.size:
+        size = os.fstat(self._fd).st_size
+        if size > self.descriptor.size:
             os.ftruncate(self._fd, 0)
+        elif not size:
+            return
         buffer = bytearray(CHUNK)
         view = memoryview(buffer)
         while count := os.readv(self._fd, [buffer]):
@@ -315,21 +329,37 @@ class PartialBlob:
             raise store_error(error, self.path) from error
         self.offset = size
         if size - self._flushed >= WRITEBACK:
-            start_writeback(self._fd, self._flushed, size - self._flushed)
-            self._flushed = size
+            self.start_writeback()
 
     def restart(self) -> None:
         """Forget what is there."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self.offset = self._flushed = 0
-        self._hash = new_hash(self.descriptor.digest.algorithm)
+        self._made = None
+
+    def start_writeback(self) -> None:
+        """Let the disk begin with what has come since the last time."""
+        start_writeback(self._fd, self._flushed, self.offset - self._flushed)
+        self._flushed = self.offset
 
     def commit(self) -> None:
         """Verify, put the bytes on the disk, and give the blob its name.
 
-        The name itself is made durable by :meth:`BlobStore.sync`, once for many blobs.
         Raises: SizeMismatch (the bytes stay), DigestMismatch (they are dropped), StoreError.
+        """
+        self.check()
+        self.settle()
+
+    def hand_over(self) -> PartialBlob:
+        """Whoever gets it settles and closes it, in place of the ``with`` statement."""
+        self._is_handed_over = True
+        return self
+
+    def check(self) -> None:
+        """Whether the blob is whole and what its digest says.
+
+        Raises: SizeMismatch (the bytes stay), DigestMismatch (they are dropped).
         """
         digest = self.descriptor.digest
         if self.offset != self.descriptor.size:
@@ -344,15 +374,23 @@ class PartialBlob:
                 expected=str(digest),
                 actual=f"{digest.algorithm}:{actual}",
             )
+
+    def settle(self) -> None:
+        """Put what was checked on the disk, and give it its name.
+
+        The name itself is made durable by :meth:`BlobStore.sync`, once for many blobs.
+        Raises: StoreError.
+        """
+        path = self._store.path(self.descriptor.digest)
         try:
             os.fsync(self._fd)
             self._owns_name = False
-            self.path.replace(self._store.path(digest))
+            self.path.replace(path)
         except OSError as error:
-            raise store_error(error, self._store.path(digest)) from error
+            raise store_error(error, path) from error
         self.is_stored = True
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -255,7 +255,7 @@ class Record:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             lines = [json.dumps(event, ensure_ascii=False) + "\n" for event in self._events]
-            write_atomic(self._path, "".join(lines).encode(errors="replace"))
+            write_atomic(self._path, "".join(lines).encode(errors="replace"), sync=False)
         except (OSError, DoitOciError):
             return
 

@@ -16,7 +16,8 @@ from tasks.errors import DigestMismatch, SizeMismatch, StoreError
 from tasks.oci.descriptor import Descriptor
 from tasks.oci.digest import digest_bytes
 from tasks.store.atomic import write_atomic
-from tasks.store.blob_store import BlobStore
+from tasks.store.blob_store import BlobStore, PartialBlob
+from tasks.store.settling import Settling
 
 CONTENT = b"0123456789" * 1000
 
@@ -202,3 +203,47 @@ def test_atomic_write_says_what_is_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         write_atomic(tmp_path / "folder" / "x", b"")
     assert os.listdir(tmp_path / "folder") == ["x"]
+
+
+def taken(store: BlobStore, content: bytes) -> PartialBlob:
+    """A blob that came whole and was checked, its lock kept."""
+    with store.partial(described(content)) as partial:
+        partial.write(content)
+        partial.check()
+        return partial.hand_over()
+
+
+def settle(*partials: PartialBlob, failure: Exception | None = None) -> None:
+    """Settle blobs, and then fail, as a transfer may."""
+    with Settling() as settling:
+        for partial in partials:
+            settling.take(partial)
+        if failure:
+            raise failure
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_blobs_settle_aside_and_have_their_names_in_the_end(store: BlobStore, count: int) -> None:
+    contents = [CONTENT + bytes([number]) for number in range(count)]
+    settle(*(taken(store, content) for content in contents))
+    assert {str(digest) for digest in store.digests()} == {
+        str(described(content).digest) for content in contents
+    }
+    assert not list(store.tmp.iterdir())
+
+
+def test_blob_that_cannot_settle_is_said_and_keeps_no_other_from_it(store: BlobStore) -> None:
+    in_the_way = store.path(described(CONTENT).digest)
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(StoreError, match=in_the_way.name):
+        settle(taken(store, CONTENT), taken(store, b"x"))
+    assert store.has_blob(described(b"x"))
+    in_the_way.rmdir()
+    with store.partial(described(CONTENT)) as partial:
+        assert not partial.is_stored  # and nobody holds its lock any more
+
+
+def test_failure_of_the_pull_is_what_is_raised(store: BlobStore) -> None:
+    with pytest.raises(ZeroDivisionError):
+        settle(taken(store, CONTENT), failure=ZeroDivisionError())
+    assert store.has_blob(described(CONTENT))

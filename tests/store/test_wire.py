@@ -167,6 +167,42 @@ def test_connection_is_used_again_and_a_closed_one_is_not(transport: str) -> Non
         assert len(asked) == 2
 
 
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+
+
+def test_request_that_was_begun_is_the_one_that_is_answered() -> None:
+    with answering(GOOD, GOOD, keeps=True) as (host, asked), connected(host, "wire") as connection:
+        connection.begin(f"{connection.base()}/x", {}, None)
+        assert ask(connection) == (200, b"a", "")
+        assert len(asked) == 1
+        assert ask(connection) == (200, b"a", "")
+
+
+@pytest.mark.parametrize("header", ["Range", "Authorization"])
+def test_request_that_was_begun_otherwise_is_not_taken_for_another(header: str) -> None:
+    with answering(GOOD, GOOD) as (host, asked), connected(host, "wire") as connection:
+        connection.begin(f"{connection.base()}/x", {header: "other"}, None)
+        while not asked:
+            time.sleep(0.01)
+        assert ask(connection)[1] == b"a"
+        assert [b"other" in request for request in asked] == [True, False]
+
+
+def test_begun_request_that_is_dropped_is_made_again() -> None:
+    with answering(b"", GOOD) as (host, asked), connected(host, "wire") as connection:
+        connection.begin(f"{connection.base()}/x", {}, None)
+        assert ask(connection)[1] == b"a"
+        assert len(asked) == 2
+
+
+def test_request_that_cannot_be_begun_is_said_when_it_is_made() -> None:
+    with connected("127.0.0.1:1", "wire") as connection:
+        connection.settle()
+        connection.begin(f"{connection.base()}/x", {}, None)
+        with pytest.raises(TransportFailed, match="refused"):
+            ask(connection)
+
+
 def test_head_has_no_body_whatever_it_announces(transport: str) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nX: 1\r\n\r\n"
     with (

@@ -77,6 +77,15 @@ class Connection:
         """The scheme works; later failures have other reasons."""
         self._is_settled = True
 
+    def begin(self, url: str, headers: Mapping[str, str], authorization: str | None) -> None:
+        """Send a GET that :meth:`follow` is about to be asked for, and leave its answer for it."""
+        if not self._is_plain("GET", url, None):
+            return
+        sent = dict(headers)
+        if authorization:
+            sent["Authorization"] = authorization
+        self._wire().begin(self._address(url), sent)
+
     def follow(
         self,
         method: str,
@@ -140,13 +149,7 @@ class Connection:
     ) -> Reply:
         """The one place that chooses: our own wire to read, requests for all that is rare."""
         address = self._address(url)
-        is_plain = (
-            method in WITHOUT_CONTENT
-            and content is None
-            and self._environ.get(CHOICE) != "requests"
-            and not proxies_for(url, self._environ)
-        )
-        if is_plain:
+        if self._is_plain(method, url, content):
             return self._wire().send(method, address, headers)
         sent = content() if content else None
         try:
@@ -155,6 +158,14 @@ class Connection:
             close = getattr(sent, "close", None)
             if close is not None:
                 close()
+
+    def _is_plain(self, method: str, url: str, content: Content | None) -> bool:
+        return (
+            method in WITHOUT_CONTENT
+            and content is None
+            and self._environ.get(CHOICE) != "requests"
+            and not proxies_for(url, self._environ)
+        )
 
     def _wire(self) -> WireTransport:
         with self._opening:

@@ -108,7 +108,7 @@ class Transfer:
         self.continued = False
 
     def run(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
-        """Fetch what is missing of a blob and commit it.
+        """Fetch what is missing of a blob and check it.
 
         ``advance`` hears of new bytes, and of negative ones when a transfer starts again.
         A blob that was put together from several answers and is wrong gets a second chance.
@@ -118,7 +118,7 @@ class Transfer:
             self.continued = partial.offset > 0
             try:
                 self._complete(partial, advance)
-                partial.commit()
+                partial.check()
                 return
             except ContentError:
                 if last or not self.continued:

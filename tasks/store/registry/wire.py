@@ -51,17 +51,8 @@ class Wire:
         self._ahead = bytearray()
         self.was_used = False
 
-    def ask(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        give_back: Callable[[Wire], None],
-    ) -> WireReply:
-        """Send a request and read the answer's head. Raises: OSError and the kinds above.
-
-        ``give_back`` gets the connection when it is free for another request.
-        """
+    def send(self, method: str, target: str, headers: Mapping[str, str]) -> None:
+        """Send a request. Raises: OSError and the kinds above."""
         lines = [f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         if any("\n" in line or "\r" in line for line in lines):
             raise NotHttp("a line break in a request's header")
@@ -69,6 +60,12 @@ class Wire:
             self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Unanswered from error
+
+    def answer(self, method: str, give_back: Callable[[Wire], None]) -> WireReply:
+        """Read the head of the answer to what was sent. Raises: OSError and the kinds above.
+
+        ``give_back`` gets the connection when it is free for another request.
+        """
         for _ in range(INTERIM_LIMIT):
             head = self._head()
             if head.status >= 200:

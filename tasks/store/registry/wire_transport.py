@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import threading
-import weakref
 
 from ... import __version__
 from .failure import TransportFailed, explain_system
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .address import Address
     from .endpoint import Endpoint
     from .limits import Limits
+
+    Request = tuple[str, tuple[str, str, int], str, frozenset[tuple[str, str]]]
+    """Two that are equal may be answered by one another's answer."""
 
 USER_AGENT = f"doit-oci/{__version__}"
 
@@ -42,36 +45,71 @@ class WireTransport:
         self._limits = limits
         self._guard = threading.Lock()
         self._idle: dict[tuple[str, str, int], list[Wire]] = {}
+        self._begun: dict[Request, Wire] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
-        # A client that nobody closed leaves no connection behind.
-        self.close = weakref.finalize(self, _close_all, self._guard, self._idle)
+
+    def begin(self, address: Address, headers: Mapping[str, str]) -> None:
+        """Send a GET whose answer :meth:`send` is about to be asked for; nothing is said of what
+        goes wrong, because :meth:`send` will meet it."""
+        sent = _complete(address, headers)
+        wire: Wire | None = None
+        try:
+            wire = self._waiting(address.origin) or self._opened(address)
+            wire.send("GET", address.target, sent)
+        except OSError:
+            if wire is not None:
+                wire.close()
+            return
+        with self._guard:
+            earlier = self._begun.pop(key := _key("GET", address, sent), None)
+            self._begun[key] = wire
+        if earlier is not None:
+            earlier.close()
 
     def send(self, method: str, address: Address, headers: Mapping[str, str]) -> WireReply:
         """Ask, on a connection that waits or on a new one. Raises: TransportFailed."""
-        host = address.host_header
-        sent = {
-            "Host": host,
-            "User-Agent": USER_AGENT,
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-        } | dict(headers)
+        sent = _complete(address, headers)
         try:
+            with self._guard:
+                begun = self._begun.pop(_key(method, address, sent), None)
+            if begun is not None:
+                with contextlib.suppress(Unanswered):
+                    return self._answer(begun, method, address)
             while wire := self._waiting(address.origin):
-                try:
-                    return wire.ask(method, address.target, sent, self._keeper(address))
-                except Unanswered:
-                    wire.close()
-            return self._ask_anew(method, address, sent)
+                with contextlib.suppress(Unanswered):
+                    return self._ask(wire, method, address, sent)
+            return self._ask(self._opened(address), method, address, sent)
         except OSError as error:
-            raise TransportFailed(explain_system(error, host)) from None
+            raise TransportFailed(explain_system(error, address.host_header)) from None
 
-    def _ask_anew(self, method: str, address: Address, sent: Mapping[str, str]) -> WireReply:
-        wire = Wire(self._connected(address), timeout=self._limits.read_timeout)
+    def close(self) -> None:
+        with self._guard:
+            for idle in self._idle.values():
+                while idle:
+                    idle.pop().close()
+            while self._begun:
+                self._begun.popitem()[1].close()
+
+    # A client that nobody closed leaves no connection behind.
+    __del__ = close
+
+    def _ask(self, wire: Wire, method: str, address: Address, sent: Mapping[str, str]) -> WireReply:
         try:
-            return wire.ask(method, address.target, sent, self._keeper(address))
+            wire.send(method, address.target, sent)
         except BaseException:
             wire.close()
             raise
+        return self._answer(wire, method, address)
+
+    def _answer(self, wire: Wire, method: str, address: Address) -> WireReply:
+        try:
+            return wire.answer(method, self._keeper(address))
+        except BaseException:
+            wire.close()
+            raise
+
+    def _opened(self, address: Address) -> Wire:
+        return Wire(self._connected(address), timeout=self._limits.read_timeout)
 
     def _keeper(self, address: Address) -> _Keeper:
         return _Keeper(self._guard, self._idle.setdefault(address.origin, []))
@@ -135,11 +173,18 @@ def open_socket(address: Address, *, timeout: float) -> socket.socket:
     raise failure
 
 
-def _close_all(guard: threading.Lock, waiting: dict[tuple[str, str, int], list[Wire]]) -> None:
-    with guard:
-        for idle in waiting.values():
-            while idle:
-                idle.pop().close()
+def _complete(address: Address, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of every request, with those of this one."""
+    return {
+        "Host": address.host_header,
+        "User-Agent": USER_AGENT,
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+    } | dict(headers)
+
+
+def _key(method: str, address: Address, sent: Mapping[str, str]) -> Request:
+    return method, address.origin, address.target, frozenset(sent.items())
 
 
 class _Keeper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from ...errors import ContentError, RegistryError
@@ -11,10 +12,9 @@ from ..registry.client import RegistryClient
 from ..registry.endpoint import endpoints
 from ..registry.host_settings import host_registries, with_host_certificates
 from ..registry.limits import Limits
-from ..registry.transfer import BUFFER, Cancelled, Transfer
+from ..settling import Settling
+from .crew import FEW, Worker, are_few, prepare_hash, work_together
 from .source import RawDocument
-
-FEW, SMALL = 3, 4 << 20
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,21 +85,69 @@ class RegistrySource:
         Manifests and indexes, which a lock from elsewhere names before the store has them, are no
         blobs to a registry: they have an address of their own.
         """
-        documents = [each for each in descriptors if each.media_type in MANIFESTS | INDEXES]
-        for each in documents:
-            store.put_blob(self.document(each.digest).raw, each.digest)
-        documented = sum(each.size for each in documents)
-        waiting = sorted(
-            (each for each in descriptors if each not in documents), key=lambda found: found.size
-        )
-        if not waiting:
-            return documented
-        crew = [
-            Worker(self._clients, waiting, store, self._progress)
-            for _ in range(crew_size(waiting, jobs))
-        ]
-        work_together(crew)
-        return documented + sum(worker.moved for worker in crew)
+        documents = [each for each in descriptors if is_document(each)]
+        blobs = [each for each in descriptors if not is_document(each)]
+        blobs.sort(key=lambda found: (found.size, found.digest.encoded))
+        few, many = (blobs, []) if are_few(blobs) else ([], blobs)
+        stop = threading.Event()
+        with Settling() as settling:
+            crew = [
+                Worker(
+                    self._clients,
+                    many,
+                    store=store,
+                    settling=settling,
+                    progress=self._progress,
+                    stop=stop,
+                )
+                for _ in range(max(1, min(jobs, len(many))))
+            ]
+            moved = self._in_a_row([*documents, *reversed(few)], store, settling, crew[0])
+            work_together(crew)
+        return moved + sum(worker.moved for worker in crew)
+
+    def _in_a_row(
+        self,
+        descriptors: Sequence[Descriptor],
+        store: BlobStore,
+        settling: Settling,
+        worker: Worker,
+    ) -> int:
+        """Fetch what is small; when the first is answered, the others are all asked for at once.
+
+        Every process locks in this order. Returns the bytes of documents, which are moved here.
+        """
+        moved = 0
+        with contextlib.ExitStack() as opened:
+            row = [opened.enter_context(store.partial(each)) for each in descriptors]
+            self._begin(row[:1])
+            prepare_hash()
+            for number, partial in enumerate(row):
+                if is_document(partial.descriptor):
+                    moved += self._keep(partial, settling)
+                else:
+                    with worker.telling(partial.descriptor) as item:
+                        worker.take(partial, item)
+                if number == 0:
+                    self._begin(row[1 : 1 + FEW])
+        return moved
+
+    def _begin(self, row: Sequence[PartialBlob]) -> None:
+        """Ask for what is about to be fetched, so that the registry works while we do."""
+        for partial in row:
+            if not partial.is_stored and not partial.offset and partial.descriptor.size:
+                kind = "manifests" if is_document(partial.descriptor) else "blobs"
+                self._clients[0].begin(kind, partial.descriptor.digest)
+
+    def _keep(self, partial: PartialBlob, settling: Settling) -> int:
+        if partial.is_stored:
+            return 0
+        raw = self.document(partial.descriptor.digest).raw
+        partial.restart()
+        partial.write(raw)
+        partial.check()
+        settling.take(partial)
+        return len(raw)
 
     def _wanted(self) -> str:
         return str(self._reference.digest or self._reference.tag)
@@ -129,97 +177,6 @@ class RegistrySource:
         self.close()
 
 
-def crew_size(waiting: Sequence[Descriptor], jobs: int) -> int:
-    """How many connections are worth opening; a few small blobs follow each other on one."""
-    if len(waiting) <= FEW and sum(each.size for each in waiting) <= SMALL:
-        return 1
-    return max(1, min(jobs, len(waiting)))
-
-
-def work_together(crew: Sequence[Worker]) -> None:
-    """Returns when nothing is left to fetch.
-
-    Raises: the first failure, after all have stopped; an interrupt at once.
-    """
-    stop = threading.Event()
-    others = [
-        threading.Thread(target=worker.work, args=(stop,), daemon=True) for worker in crew[1:]
-    ]
-    for thread in others:
-        thread.start()
-    try:
-        crew[0].work(stop)
-        if isinstance(crew[0].failure, Exception | None):
-            for thread in others:
-                thread.join()
-    finally:
-        stop.set()
-    for worker in crew:
-        if worker.failure is not None:
-            raise worker.failure
-
-
-class Worker:
-    """One of several that take the largest waiting blob until none is left."""
-
-    def __init__(
-        self,
-        clients: Sequence[RegistryClient],
-        waiting: list[Descriptor],
-        store: BlobStore,
-        progress: Progress,
-    ) -> None:
-        self._clients = clients
-        self._waiting = waiting
-        self._store = store
-        self._progress = progress
-        self.failure: BaseException | None = None
-        self.moved = 0
-
-    def work(self, stop: threading.Event) -> None:
-        buffer = bytearray(BUFFER)
-        try:
-            while not stop.is_set():
-                try:
-                    descriptor = self._waiting.pop()
-                except IndexError:
-                    return
-                self._fetch(descriptor, buffer, stop)
-        except Cancelled:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            self.failure = error
-            stop.set()
-
-    def _fetch(self, descriptor: Descriptor, buffer: bytearray, stop: threading.Event) -> None:
-        item = self._progress.start("blob", descriptor.digest.short, descriptor.size)
-        outcome = "failed"
-        try:
-            with self._store.partial(descriptor) as partial:
-                if partial.is_stored:
-                    outcome = "reused"
-                    return
-                self._progress.advance(item, partial.offset)
-                self._from_any(partial, buffer, stop, lambda n: self._progress.advance(item, n))
-                outcome = "done"
-        finally:
-            self._progress.finish(item, outcome)
-
-    def _from_any(
-        self,
-        partial: PartialBlob,
-        buffer: bytearray,
-        stop: threading.Event,
-        advance: Callable[[int], None],
-    ) -> None:
-        for number, client in enumerate(self._clients):
-            transfer = Transfer(client, buffer=buffer, stop=stop)
-            try:
-                transfer.run(partial, advance)
-                return
-            except (RegistryError, ContentError) as error:
-                if number == len(self._clients) - 1:
-                    raise
-                self._progress.note(f"mirror {error.subject}: {error.message}; trying the next")
-            finally:
-                self.moved += transfer.moved
+def is_document(descriptor: Descriptor) -> bool:
+    """Whether a registry has it under manifests/ and not under blobs/."""
+    return descriptor.media_type in MANIFESTS | INDEXES

@@ -1,0 +1,80 @@
+"""Settling: whole blobs get their names in a thread of its own, while the next ones come.
+
+fsync waits for the disk, and a connection that waited with it would stand still meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .blob_store import PartialBlob
+
+MANY = 3
+"""With more blobs than that waiting, the disk is told of all before it is waited for."""
+
+
+class Settling:
+    """Blobs that were checked come in from any thread; leaving waits until all have their names.
+
+    Raises, on leaving: the first StoreError; the other blobs are settled all the same.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[PartialBlob] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_over = False
+        self._failure: Exception | None = None
+
+    def take(self, partial: PartialBlob) -> None:
+        """Settle and close a blob that was checked, in a moment."""
+        with self._changed:
+            self._waiting.append(partial.hand_over())
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="settling", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._is_over:
+                        return
+                    self._changed.wait()
+                taken, self._waiting = self._waiting, []
+            if len(taken) > MANY:
+                for partial in taken:
+                    partial.start_writeback()
+            for partial in taken:
+                self._settle(partial)
+
+    def _settle(self, partial: PartialBlob) -> None:
+        try:
+            partial.settle()
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            self._failure = self._failure or error
+        finally:
+            partial.close()
+
+    def __enter__(self) -> Settling:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+        # An interrupt is not kept waiting.
+        if self._thread is not None and isinstance(error, Exception | None):
+            self._thread.join()
+            if error is None and self._failure is not None:
+                raise self._failure
