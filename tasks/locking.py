@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from .errors import ContentError, StaleLock
 from .oci.descriptor import Descriptor
@@ -19,9 +18,6 @@ from .store.guard import guard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-SAVE_EVERY = 1.0
-"""Seconds between two writings of the lock while images are resolved."""
 
 
 class Locking:
@@ -71,51 +67,39 @@ class Locking:
 
         Raises: StaleLock with --locked, OfflineError with --offline, RegistryError.
         """
-        with self._saving() as found:
+        try:
             for image in images:
-                known = self.plan.locked_image(image)
-                reference = self.reference(image)
-                if known is not None and known.reference != str(reference):
-                    self._say_stale(image, known, reference)
-                    known = None
-                if known is not None and self._has_moved(image, known, reference):
-                    known = None
-                platforms = self.plan.platforms(image)
-                wanted = [p for p in platforms if not known or str(p) not in known.platforms]
-                if wanted:
-                    self._refuse_when_locked(image, "is not in the lock")
-                    found(image, self.resolve_image(image, wanted, known))
+                self._resolve(image)
+        finally:
+            self.flush()
+
+    def _resolve(self, image: str) -> None:
+        known = self.plan.locked_image(image)
+        reference = self.reference(image)
+        if known is not None and known.reference != str(reference):
+            self._say_stale(image, known, reference)
+            known = None
+        if known is not None and self._has_moved(image, known, reference):
+            known = None
+        platforms = self.plan.platforms(image)
+        wanted = [p for p in platforms if not known or str(p) not in known.platforms]
+        if wanted:
+            self._refuse_when_locked(image, "is not in the lock")
+            self._lock_image(image, self.resolve_image(image, wanted, known))
+
+    def _lock_image(self, image: str, locked: LockedImage) -> None:
+        with self.plan.unsaved.guard:
+            self.plan.unsaved.images[image] = locked
+        self._save_soon()
 
     def update(self, images: Iterable[str]) -> None:
         """Ask what every one of the images means now, and lock that. Raises: RegistryError."""
-        with self._saving() as found:
-            for image in images:
-                found(image, self.resolve_image(image, self.plan.platforms(image), None))
-
-    @contextmanager
-    def _saving(self) -> Iterator[Callable[[str, LockedImage], None]]:
-        """Take resolved images into the lock, about once a second and at any end: writing the
-        whole lock for each would take a thousand images a thousand times as long."""
-        pending: dict[str, LockedImage] = {}
-        saved = time.monotonic()
-
-        def found(image: str, locked: LockedImage) -> None:
-            nonlocal saved
-            pending[image] = locked
-            if time.monotonic() - saved >= SAVE_EVERY:
-                flush()
-                saved = time.monotonic()
-
-        def flush() -> None:
-            images = dict(pending)
-            pending.clear()
-            if images:
-                self._save(lambda lock: lock.with_images(images))
-
         try:
-            yield found
+            for image in images:
+                platforms = self.plan.platforms(image)
+                self._lock_image(image, self.resolve_image(image, platforms, None))
         finally:
-            flush()
+            self.flush()
 
     def _say_stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
         self._refuse_when_locked(image, f"is locked as {known.reference}, declared as {reference}")
@@ -169,34 +153,31 @@ class Locking:
             progress=self.plan.progress,
         )
 
-    def _save(self, change: Callable[[Lock], Lock]) -> None:
+    def _save(self, change: Callable[[Lock], Lock] = lambda lock: lock) -> None:
         """Change the lock on disk as it is now, so that no other process's entry is lost."""
         started = time.monotonic()
-        with self.plan.unsaved.guard, guard(self.space.guard("lock")):
+        unsaved = self.plan.unsaved
+        with unsaved.guard, guard(self.space.guard("lock")):
             now = load_lock(self.space.lock)
-            for each in (*self.plan.unsaved.changes, change):
-                now = each(now)
+            now = change(now.with_images(unsaved.images).with_bundles(unsaved.bundles))
             content = now.to_bytes()
             if not self.space.lock.exists() or self.space.lock.read_bytes() != content:
                 write_atomic(self.space.lock, content)
-            self.plan.unsaved.changes.clear()
+            unsaved.images.clear()
+            unsaved.bundles.clear()
             self.plan.lock = now
-        self.plan.unsaved.saved(started, time.monotonic())
+        unsaved.saved(started, time.monotonic())
 
-    def _save_soon(self, change: Callable[[Lock], Lock]) -> None:
-        """As :meth:`_save`, but not for each of thousands: writing the lock is to take a tenth of
-        the time at most. What a kill loses is a bundle step, which is only a hash."""
-        unsaved = self.plan.unsaved
-        with unsaved.guard:
-            unsaved.changes.append(change)
-            self.plan.lock = change(self.plan.lock)
-        if unsaved.is_due(time.monotonic()):
+    def _save_soon(self) -> None:
+        """Write what waits, but not for each of thousands: writing the lock is to take a tenth of
+        the time at most. What a kill loses of it is resolved again, or is a hash."""
+        if self.plan.unsaved.is_due(time.monotonic()):
             self.flush()
 
     def flush(self) -> None:
         """Write what waits. Raises: StoreError."""
-        if self.plan.unsaved.changes:
-            self._save(lambda lock: lock)
+        if self.plan.unsaved:
+            self._save()
 
     def prune(self) -> None:
         """Take out what images.toml no longer declares."""
@@ -237,4 +218,7 @@ class Locking:
                 subject=self.space.lock.name,
                 hint=f"run `doit bundle:{name}` without --locked and commit the result",
             )
-        self._save_soon(lambda lock: lock.with_bundle(name, platform, key, digest))
+        with self.plan.unsaved.guard:
+            self.plan.unsaved.bundles[name, platform] = (key, digest)
+            self.plan.lock = self.plan.lock.with_bundle(name, platform, key, digest)
+        self._save_soon()

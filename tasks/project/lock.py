@@ -72,8 +72,15 @@ class Lock:
         return Lock(self.path, {**self._images, **added}, self._bundles)
 
     def with_bundle(self, name: str, platform: str, key: str, digest: str) -> Lock:
-        entry = dict(self._bundles.get(name, {})) | {platform: {"key": key, "digest": digest}}
-        return Lock(self.path, self._images, {**self._bundles, name: entry})
+        return self.with_bundles({(name, platform): (key, digest)})
+
+    def with_bundles(self, bundles: Mapping[tuple[str, str], tuple[str, str]]) -> Lock:
+        """Key and digest by name and platform."""
+        added: dict[str, Any] = {}
+        for (name, platform), (key, digest) in bundles.items():
+            known = added.get(name) or dict(self._bundles.get(name, {}))
+            added[name] = known | {platform: {"key": key, "digest": digest}}
+        return Lock(self.path, self._images, {**self._bundles, **added})
 
     def pruned(self, images: Iterable[str], bundles: Iterable[str]) -> Lock:
         """Only what images.toml still declares."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections.abc import Callable
 
 from ..errors import UnknownTarget
 from ..oci.platform import Platform, parse_platform
@@ -36,15 +35,22 @@ class Options(Value):
 
 
 class Unsaved:
-    """Changes of the lock that are not on the disk yet, and when they have to be."""
+    """What was found out and is not in images.lock yet, and when it has to be.
+
+    ``bundles`` are key and digest by name and platform.
+    """
 
     SHARE = 10
     """Writing takes one part in so many of the time."""
 
     def __init__(self) -> None:
-        self.changes: list[Callable[[Lock], Lock]] = []
+        self.images: dict[str, LockedImage] = {}
+        self.bundles: dict[tuple[str, str], tuple[str, str]] = {}
         self.guard = allocate_lock()
         self._due = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.bundles)
 
     def saved(self, started: float, ended: float) -> None:
         self._due = ended + self.SHARE * (ended - started)
