@@ -12,8 +12,8 @@ from .oci.reference import ImageReference, parse_image
 from .oci.registry_settings import Registry, parse_registry
 from .project.lock import Lock, load_lock
 from .project.plan import Plan, blobs_of
-from .store.atomic import write_atomic
 from .store.guard import guard
+from .store.replacement import replacement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,12 +157,16 @@ class Locking:
         """Change the lock on disk as it is now, so that no other process's entry is lost."""
         started = time.monotonic()
         unsaved = self.plan.unsaved
-        with unsaved.guard, guard(self.space.guard("lock")):
+        with (
+            unsaved.guard,
+            guard(self.space.guard("lock")),
+            replacement(self.space.lock) as write,
+        ):
             now = load_lock(self.space.lock)
             now = change(now.with_images(unsaved.images).with_bundles(unsaved.bundles))
             content = now.to_bytes()
             if not self.space.lock.exists() or self.space.lock.read_bytes() != content:
-                write_atomic(self.space.lock, content)
+                write(content)
             unsaved.images.clear()
             unsaved.bundles.clear()
             self.plan.lock = now

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import collections
 import json
+import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.command import doit_oci, expect, start_doit_oci
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, start_doit_oci
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout
 
@@ -114,3 +117,46 @@ def test_a_lock_that_lost_its_bundles_is_completed_without_work(here: Path) -> N
     (here / "images.lock").write_text(json.dumps(lock))
     assert work_of(events(start(here, "bundle"))) == {}
     assert (here / "images.lock").read_bytes() == whole
+
+
+def test_no_entry_is_lost_where_each_process_has_a_state_directory(here: Path) -> None:
+    names = [*IMAGES, *BUNDLES] * 2
+    running = [
+        start(here, "--dir", f"build-{number}", f"bundle:{name}")
+        for number, name in enumerate(names)
+    ]
+    for each in running:
+        events(each)
+    lock = json.loads((here / "images.lock").read_bytes())
+    assert sorted(lock["images"]) == sorted(IMAGES)
+    assert sorted(lock["bundles"]) == sorted([*IMAGES, *BUNDLES])
+    assert [name for name in os.listdir(here) if name.startswith(".")] == []
+
+
+KILLED_WHILE_IT_WRITES = """
+import os, signal
+real = os.fsync
+def fsync(descriptor):
+    if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/.images.lock.tmp"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(descriptor)
+os.fsync = fsync
+"""
+
+
+def test_what_a_kill_left_of_the_lock_is_taken_over(here: Path) -> None:
+    expect(doit_oci(here, "lock", "a"))
+    whole = (here / "images.lock").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_IT_WRITES + DOOR, "lock", "b"],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (here / ".images.lock.tmp").exists()
+    assert (here / "images.lock").read_bytes() == whole
+    expect(doit_oci(here, "lock", "b"))
+    assert sorted(json.loads((here / "images.lock").read_bytes())["images"]) == ["a", "b"]
+    assert not (here / ".images.lock.tmp").exists()
