@@ -3,9 +3,10 @@
 In: what the locks reach. Out: what was removed (or would be), one Removal each. What no lock
 reaches goes at once, or, with an age or a size cap, only as far as those ask.
 
-Safe beside running builds: an object goes only while its step's guard is free, the reachable set
-is read while the lock's guard is held, and whatever a build had already looked at and then misses
-is fetched or built again. A running container keeps its bundle.
+Safe beside running builds: an object goes only while its step's guard is free and the lock, as it
+is at that moment, does not name it, and whatever a build had already looked at and then misses is
+fetched or built again. The lock's guard is held for the renaming of one object at a time, so nobody
+waits for a sweep. A running container keeps its bundle.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ContentError
-from .oci.digest import Digest
-from .store.disk_use import Freed, last_use, remove, size_on_disk
+from .oci.digest import Digest, parse_digest
+from .store.disk_use import AWAY, Freed, free, last_use, put_away, size_on_disk
 from .store.guard import guard, guard_if_free
 from .store.layers import staging
 from .value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from .project.workspace import Workspace
 
@@ -46,6 +48,15 @@ class Reachable(Value):
     blobs: frozenset[Digest] = frozenset()
     diff_ids: frozenset[Digest] = frozenset()
 
+    def has(self, candidate: Candidate) -> bool:
+        places: dict[str, frozenset[Any]] = {
+            "bundle": self.bundles,
+            "layout": self.images,
+            "layer": self.diff_ids,
+            "blob": self.blobs,
+        }
+        return candidate.name in places.get(candidate.kind, ())
+
 
 class Removal(Value):
     """One object that went: ``path`` beneath the state directory, ``freed`` bytes on the disk."""
@@ -57,10 +68,14 @@ class Removal(Value):
 
 
 class Candidate(Value):
-    """Something that no lock reaches: the paths that go together, the first named in reports."""
+    """Something that no lock reaches: the paths that go together, the first named in reports.
+
+    ``name`` is what a lock would call it: the name of a bundle or an image, or a digest.
+    """
 
     kind: str
     paths: tuple[Path, ...]
+    name: str | Digest | None = None
     guards: tuple[Path, ...] = ()
     unfinished: bool = False
 
@@ -78,19 +93,40 @@ def collect(
 
     ``max_age`` is in seconds of not being used, ``max_size`` in bytes of the whole state
     directory: with either, only as much goes as it takes, the longest unused first.
-    ``reachable`` is called with the lock's guard held.
+    ``reachable`` is called again whenever the lock has changed.
     """
     removals: list[Removal] = []
-    with contextlib.nullcontext() if dry_run else guard(workspace.guard("lock")):
-        if not dry_run:
-            staging.clean_stale(workspace.tmp, workspace.run / "containers")
-        sweep = Sweep(workspace, now=now, max_age=max_age, max_size=max_size)
-        for age, each in sweep.order(unreached(workspace, reachable())):
-            why = sweep.reason(each, age)
-            if why and (freed := sweep.take(each, dry_run=dry_run)) is not None:
-                shown = str(each.paths[0].relative_to(workspace.state))
-                removals.append(Removal(path=shown, kind=each.kind, freed=freed, why=why))
+    if not dry_run:
+        # Says what there is to say of a state directory that cannot be written.
+        with guard(workspace.guard("lock")):
+            pass
+        staging.clean_stale(workspace.tmp, workspace.run / "containers")
+    locked = Locked(workspace, reachable)
+    sweep = Sweep(workspace, locked, now=now, max_age=max_age, max_size=max_size)
+    for age, each in sweep.order(unreached(workspace, locked.now())):
+        why = sweep.reason(each, age)
+        if why and (freed := sweep.take(each, dry_run=dry_run)) is not None:
+            shown = str(each.paths[0].relative_to(workspace.state))
+            removals.append(Removal(path=shown, kind=each.kind, freed=freed, why=why))
     return removals
+
+
+class Locked:
+    """What the lock reaches, as it is on the disk: read again when that has changed."""
+
+    def __init__(self, workspace: Workspace, reachable: Callable[[], Reachable]) -> None:
+        self._path, self._reachable = workspace.lock, reachable
+        self._signature: tuple[int, ...] = ()
+        self._found: Reachable | None = None
+
+    def now(self) -> Reachable:
+        signature: tuple[int, ...] = ()
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(self._path)
+            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._found is None or signature != self._signature:
+            self._found, self._signature = self._reachable(), signature
+        return self._found
 
 
 def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]:
@@ -102,6 +138,7 @@ def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]
     for name in sorted(names_in(workspace.state / "layouts") - reachable.images):
         yield Candidate(
             kind="layout",
+            name=name,
             paths=(workspace.layout(name), workspace.stamp("layout", name)),
             guards=(workspace.guard(f"layout-{name}"),),
         )
@@ -111,7 +148,7 @@ def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]
             with contextlib.suppress(ContentError):
                 digest = Digest(algorithm, encoded)
                 if digest not in reachable.blobs:
-                    yield Candidate(kind="blob", paths=(workspace.blob(digest),))
+                    yield Candidate(kind="blob", name=digest, paths=(workspace.blob(digest),))
     for name in sorted(names_in(workspace.tmp, hidden=True)):
         if name.startswith(staging.PREFIX) or name.endswith(".lock"):
             continue
@@ -123,6 +160,7 @@ def bundle_candidate(workspace: Workspace, name: str) -> Candidate:
     """A bundle and all that is recorded of it, the stamps first: they must not outlive it."""
     return Candidate(
         kind="bundle",
+        name=name,
         paths=(
             workspace.bundle(name),
             workspace.ready(name),
@@ -137,7 +175,6 @@ def bundle_candidate(workspace: Workspace, name: str) -> Candidate:
 
 def unreached_layers(workspace: Workspace, diff_ids: frozenset[Digest]) -> Iterator[Candidate]:
     """Unpacked layers; one without its card is in the making, or was left so by a kill."""
-    wanted = {str(digest) for digest in diff_ids}
     found = (
         workspace.layers / algorithm / name
         for algorithm in sorted(names_in(workspace.layers))
@@ -148,12 +185,12 @@ def unreached_layers(workspace: Workspace, diff_ids: frozenset[Digest]) -> Itera
             continue
         guards = (path.with_name(f"{path.name}.lock"),)
         try:
-            diff_id = json.loads((path / "layer.json").read_bytes())["diff_id"]
-        except (OSError, ValueError, KeyError, TypeError):
+            diff_id = parse_digest(json.loads((path / "layer.json").read_bytes())["diff_id"])
+        except (OSError, ValueError, KeyError, TypeError, ContentError):
             yield Candidate(kind="unfinished", paths=(path,), guards=guards, unfinished=True)
             continue
-        if diff_id not in wanted:
-            yield Candidate(kind="layer", paths=(path,), guards=guards)
+        if diff_id not in diff_ids:
+            yield Candidate(kind="layer", name=diff_id, paths=(path,), guards=guards)
 
 
 def bundles_in_use(workspace: Workspace) -> set[str]:
@@ -197,9 +234,16 @@ class Sweep:
     """One pass over the candidates: why each one goes, and what that frees."""
 
     def __init__(
-        self, workspace: Workspace, *, now: float, max_age: float | None, max_size: int | None
+        self,
+        workspace: Workspace,
+        locked: Locked,
+        *,
+        now: float,
+        max_age: float | None,
+        max_size: int | None,
     ) -> None:
         self.workspace = workspace
+        self.locked = locked
         self.now = now
         self.max_age = max_age
         self.everything = max_age is None and max_size is None
@@ -220,6 +264,8 @@ class Sweep:
 
     def reason(self, candidate: Candidate, age: float) -> str:
         """Why it goes; empty where it stays."""
+        if candidate.paths[0].name.startswith(AWAY):
+            return "left by a gc that was killed"
         if candidate.unfinished and age <= UNFINISHED_AGE:
             return ""
         if self.everything:
@@ -229,22 +275,42 @@ class Sweep:
         return "in no lock, over the size cap" if self.excess > 0 else ""
 
     def take(self, candidate: Candidate, *, dry_run: bool) -> int | None:
-        """Remove one candidate, return the bytes freed; None where somebody works on it."""
-        with ExitStack() as stack:
-            if not all(
-                stack.enter_context(hold(path, self.workspace)) for path in candidate.guards
-            ):
-                return None
-            looked = self.freed.look(candidate.paths)
-            if not dry_run:
-                first, *rest = candidate.paths
-                for path in rest:
-                    remove(path, tmp=self.workspace.tmp)
-                if not remove(first, tmp=self.workspace.tmp):
+        """Remove one candidate, return the bytes freed; None where somebody works on it, or the
+        lock has come to name it."""
+        looked = self.freed.look(candidate.paths)
+        if dry_run:
+            with ExitStack() as stack:
+                if not all(stack.enter_context(own_lock(path)) for path in candidate.guards):
                     return None
+        else:
+            away: list[Path] = []
+            is_gone = self._put_away(candidate, away)
+            for path in away:
+                free(path)
+            if not is_gone:
+                return None
         freed = self.freed.count(looked)
         self.excess -= freed
         return freed
+
+    def _put_away(self, candidate: Candidate, away: list[Path]) -> bool:
+        """Take it out of sight, and nothing slower, while the lock cannot change.
+
+        ``away`` takes what is to be freed then.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(guard(self.workspace.guard("lock")))
+            if self.locked.now().has(candidate):
+                return False
+            held = (stack.enter_context(hold(path, self.workspace)) for path in candidate.guards)
+            if not all(held):
+                return False
+            first, *rest = candidate.paths
+            for path in (*rest, first):
+                gone = put_away(path, tmp=self.workspace.tmp)
+                if isinstance(gone, Path):
+                    away.append(gone)
+            return not os.path.lexists(first)
 
 
 def hold(path: Path, workspace: Workspace) -> contextlib.AbstractContextManager[bool]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+AWAY = "gc-"
+"""How the names begin of what was put away."""
+
 Inode = tuple[int, int]
 Inodes = dict[Inode, tuple[int, int, int]]
 """Device and inode to size in bytes, names found, and names there are."""
@@ -85,26 +88,29 @@ def note(found: Inodes, status: os.stat_result) -> None:
     found[inode] = (size, here + 1, links)
 
 
-def remove(path: Path, *, tmp: Path) -> bool:
-    """Take ``path`` out of sight at once, then free it; whether it is gone from its place.
+def put_away(path: Path, *, tmp: Path) -> Path | None:
+    """Take ``path`` out of sight at once; a tree is returned by its new name, to be freed.
 
-    A tree goes through ``tmp``, so that a kill in the middle leaves no half of it under its name.
+    It goes through ``tmp``, so that a kill in the middle leaves no half of it under its name. What
+    cannot go, or is mounted, stays.
     """
     try:
         if not path.is_dir() or path.is_symlink():
             path.unlink()
-            return True
+            return None
         if mounted_on(path) is not None:
-            return False
+            return None
         tmp.mkdir(parents=True, exist_ok=True)
-        away = tmp / f"gc-{os.getpid()}-{secrets.token_hex(6)}"
+        away = tmp / f"{AWAY}{os.getpid()}-{secrets.token_hex(6)}"
         path.rename(away)
-    except FileNotFoundError:
-        return True
     except OSError:
-        return False
+        return None
+    return away
+
+
+def free(path: Path) -> None:
+    """Remove a tree that was put away; what resists is tried again by the next gc."""
     from .layers.builder import remove_tree
 
     with contextlib.suppress(StoreError):
-        remove_tree(away)
-    return True
+        remove_tree(path)

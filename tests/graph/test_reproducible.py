@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, steps_done
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
 from tests.support.docker_registry import RegistryServer, docker_registry, skopeo
 from tests.support.layers import item, tar
 from tests.support.layout import busybox_layer, odd_layer, write_layout
@@ -150,37 +150,6 @@ def test_a_cache_that_is_down_costs_a_warning(here: Path, digest: str) -> None:
     result = doit_oci(here, "digest", "b")
     assert expect(result).strip() == digest
     assert "without the remote cache" in result.stderr.decode()
-
-
-def test_gc_frees_what_left_the_lock_and_the_rest_stays_built(here: Path, digest: str) -> None:
-    write_layout(here / "other", tar([item("only-here", "x" * 100_000)]))
-    with (here / "images.toml").open("a") as file:
-        file.write('[images.gone]\nimage = "oci:other"\n')
-    expect(doit_oci(here, "bundle:gone", "bundle:b"))
-    (here / "images.toml").write_text(IMAGES)
-    expect(doit_oci(here, "lock"))
-    said = json.loads(expect(doit_oci(here, "gc", "--dry-run", "--json")))
-    kinds = sorted(row["kind"] for row in said)
-    assert kinds == ["blob", "blob", "blob", "bundle", "layer", "layout"]
-    assert json.loads(expect(doit_oci(here, "gc", "--json"))) == said
-    assert not list((here / "build").rglob("*gone*.json"))
-    again = doit_oci(here, "bundle:b")
-    expect(again)
-    assert steps_done(again) == []
-    assert expect(doit_oci(here, "digest", "b")).strip() == digest
-
-
-def test_gc_beside_builds_breaks_none_of_them(here: Path, digest: str) -> None:
-    for _ in range(2):
-        shutil.rmtree(here / "build", ignore_errors=True)
-        (here / "images.lock").unlink(missing_ok=True)
-        build = start(here, "bundle:b")
-        while build.poll() is None:
-            expect(doit_oci(here, "gc", "--max-age", "0"))
-        said = build.communicate()[1].decode()
-        assert build.returncode == 0, said
-        assert expect(doit_oci(here, "digest", "b")).strip() == digest
-        expect(doit_oci(here, "verify"))
 
 
 def start(place: Path, *words: str) -> subprocess.Popen[bytes]:

@@ -225,6 +225,24 @@ def test_gc_does_not_touch_what_it_does_not_know(made: Made) -> None:
     assert made.space.database.exists()
 
 
+def test_what_the_lock_comes_to_name_meanwhile_stays(made: Made) -> None:
+    everything = made.keep.replacing(
+        images=frozenset({"keep", "drop"}),
+        bundles=frozenset({"keep", "drop"}),
+        blobs=frozenset({sha(b"keep"), sha(b"drop")}),
+        diff_ids=frozenset({sha(b"keep layer"), sha(b"drop layer")}),
+    )
+    answers = [made.keep, everything]
+
+    def reachable() -> Reachable:
+        put(made.space.lock, b"x" * (3 - len(answers)))
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    before = made.names()
+    assert collect(workspace=made.space, reachable=reachable, now=NOW) == []
+    assert made.names() == before
+
+
 def test_gc_killed_in_the_middle_is_finished_by_the_next(made: Made) -> None:
     program = (
         "import sys, os, signal; from pathlib import Path; import tasks.store.layers.builder as b;"
@@ -245,3 +263,4 @@ def test_gc_killed_in_the_middle_is_finished_by_the_next(made: Made) -> None:
     folders = ("blobs/sha256", "layers/sha256", "stamps/")
     assert not [n for n in made.names() if n.count("/") and not n.startswith(folders)]
     assert not list(made.space.blobs.glob("*/*"))
+    assert [name for name in os.listdir(made.space.tmp) if name[0] != "."] == []
