@@ -353,6 +353,12 @@ STACKS: dict[str, tuple[list[list[Any]], set[str], dict[str, str]]] = {
         {"a", "a/b", "c", "c/d", "e", "e/f", "h"},
         {"a/b": "1", "c/d": "2", "e/f": "3", "h": "4"},
     ),
+    "a whiteout beyond symlinks that run in a circle removes nothing": (
+        [[item("a", link="a"), item("f", "1")],
+         [item("a", link="b"), item("b", link="a"), item("a/x/.wh.f"), item("b/.wh..wh..opq")]],
+        {"a", "b", "f"},
+        {"f": "1"},
+    ),
     "an empty layer between": (
         [[item("f", "1")], [], [item("g", "2")]],
         {"f", "g"},

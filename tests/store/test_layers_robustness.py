@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -178,6 +179,50 @@ def test_a_damaged_layer_is_unpacked_anew(images: Images, name: str) -> None:
     (layer / name).write_bytes((layer / name).read_bytes()[:-5])
     rootfs, _ = images.build(stream, name="two")
     assert (rootfs / "f").read_text() == "f"
+
+
+@pytest.fixture
+def damaged_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """An ext4 of its own with an unpacked layer; given back with an inode of it damaged, so that
+    the kernel answers EBADMSG to whoever looks at it."""
+    image, place = tmp_path / "ext4", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "metadata_csum", str(image)], check=True)
+    mount = ["mount", "-o", "loop,errors=continue", str(image), str(place)]
+    subprocess.run(mount, check=True)
+
+    def damage(name: str) -> Path:
+        (layer,) = (place / "state/layers/sha256").glob("*[0-9a-f]")
+        subprocess.run(["umount", str(place)], check=True)
+        ask = ["debugfs", "-R", f"imap /{(layer / name).relative_to(place)}", str(image)]
+        said = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
+        found = re.search(r"located at block (\d+), offset (0x[0-9a-f]+)", said)
+        assert found, said
+        with image.open("r+b") as file:
+            file.seek(int(found[1]) * 1024 + int(found[2], 16) + 0x64)
+            file.write(b"\x5a\xa5")
+        subprocess.run(mount, check=True)
+        with pytest.raises(OSError, match="Bad message"):
+            (layer / name).stat()
+        return place
+
+    yield damage
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("name", ["layer.json", "index", "pool/0", "unrepresented"])
+def test_a_layer_that_the_disk_does_not_give_back_is_unpacked_anew(
+    tmp_path: Path, damaged_disk: Callable[[str], Path], name: str
+) -> None:
+    images = Images(tmp_path / "disk/state")
+    stream = tar([item("f", "f"), item("g", "g")])
+    images.build(stream)
+    damaged_disk(name)
+    for bundle in ("two", "three"):
+        rootfs, found = images.build(stream, name=bundle)
+        assert scan_entries(rootfs) == list(found.values())
 
 
 def test_the_blobs_are_not_needed_once_layers_are_unpacked(images: Images) -> None:

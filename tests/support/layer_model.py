@@ -41,6 +41,8 @@ def walk(root: Node, path: str, layer: int | None, budget: int = 40) -> list[Nod
         if node is not None and node["kind"] == "symlink":
             budget -= 1
             if budget < 0:
+                if layer is None:
+                    return None
                 raise Refused("loop")
             if node["target"].startswith("/"):
                 trail = [root]

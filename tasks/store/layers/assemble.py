@@ -62,10 +62,10 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
     wanting: frozenset[int] = frozenset()
     merging = Merging(build)
     for attempt in range(ATTEMPTS):
-        fresh |= unpack_missing(
-            build, layers_work, progress, arrived=merging.advance, wanting=wanting
-        )
         try:
+            fresh |= unpack_missing(
+                build, layers_work, progress, arrived=merging.advance, wanting=wanting
+            )
             with ExitStack() as held:
                 for source in build.layers:
                     held.enter_context(staging.locked(build.guard(source), fcntl.LOCK_SH))
@@ -83,6 +83,8 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
             source = build.layers[altered.position]
             progress.note(f"layer {source.diff_id} was altered on disk; it is unpacked anew")
             retire(build, layers_work, source)
+            fresh.discard(altered.position)
+            merging = Merging(build)
     else:
         raise RuntimeError("layers vanish as fast as they are unpacked")
     return {"entries": str(count), "layers": str(len(build.layers)), "unpacked": str(len(fresh))}
@@ -112,7 +114,7 @@ class Merging:
         return frozenset(self.tree.absent_in(lacking)) if lacking else frozenset()
 
     def advance(self) -> None:
-        """Merge what can be merged now. Raises: LayerError, LimitExceeded."""
+        """Merge what can be merged now. Raises: LayerError, LimitExceeded, AlteredLayer."""
         while not self.is_complete:
             position = len(self._facts)
             source = self._build.layers[position]
@@ -120,12 +122,15 @@ class Merging:
             if facts is None:
                 return
             self._count(facts)
-            self.tree.apply(
-                position,
-                partial(index.records_of, self._build.layer_path(source) / unpack.INDEX_FILE),
-                whiteouts=facts["whiteouts"],
-                subject=f"layer {source.descriptor.digest}",
-            )
+            try:
+                self.tree.apply(
+                    position,
+                    partial(index.records_of, self._build.layer_path(source) / unpack.INDEX_FILE),
+                    whiteouts=facts["whiteouts"],
+                    subject=f"layer {source.descriptor.digest}",
+                )
+            except OSError as error:
+                raise AlteredLayer(position) from error
             self._facts.append(facts)
 
     def _count(self, facts: dict[str, Any]) -> None:
@@ -206,16 +211,19 @@ def _open(path: Path) -> Iterator[int]:
 
 
 def load_lost(build: Build) -> dict[bytes, list[tuple[str, str]]]:
-    """What could not be represented of the layers' inodes, by identity."""
+    """What could not be represented of the layers' inodes, by identity. Raises: AlteredLayer."""
     found: dict[bytes, list[tuple[str, str]]] = {}
     for position, source in enumerate(build.layers):
-        with open(build.layer_path(source) / unpack.UNREPRESENTED_FILE, "rb") as file:
-            for line in file:
-                number, what, why = json.loads(line)
-                key = identity(position.to_bytes(2, "little") + index.pack(0, number))
-                known = found.setdefault(key, [])
-                if (what, why) not in known:
-                    known.append((what, why))
+        try:
+            text = (build.layer_path(source) / unpack.UNREPRESENTED_FILE).read_bytes()
+            lines = [json.loads(line) for line in text.splitlines()]
+        except (OSError, ValueError) as error:
+            raise AlteredLayer(position) from error
+        for number, what, why in lines:
+            key = identity(position.to_bytes(2, "little") + index.pack(0, number))
+            known = found.setdefault(key, [])
+            if (what, why) not in known:
+                known.append((what, why))
     return found
 
 

@@ -76,12 +76,16 @@ class Build(Value):
 
 
 def load_facts(build: Build, source: LayerSource) -> dict[str, Any] | None:
-    """What layer.json of an unpacked layer says, if it is one that this build can use."""
+    """What layer.json of an unpacked layer says, if it is one that this build can use.
+
+    One that cannot be read, on a damaged disk for example, is not.
+    """
+    path = build.layer_path(source)
     try:
-        facts: Any = json.loads((build.layer_path(source) / unpack.LAYER_FILE).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        facts: Any = json.loads((path / unpack.LAYER_FILE).read_bytes())
+        if not isinstance(facts, dict) or not unpack.is_current(facts, source, owners=build.owners):
+            return None
+        index_size = os.stat(path / unpack.INDEX_FILE).st_size
+    except (OSError, ValueError):
         return None
-    if not isinstance(facts, dict) or not unpack.is_current(facts, source, owners=build.owners):
-        return None
-    index_size = os.stat(build.layer_path(source) / unpack.INDEX_FILE).st_size
     return facts if index_size == facts["index"] else None

@@ -33,7 +33,7 @@ LATEST = 1 << 31
 
 
 class AlteredLayer(Exception):
-    """A file of a shared layer is not as it was made; ``position`` is the layer's."""
+    """A shared layer is not as it was made, or cannot be read; ``position`` is the layer's."""
 
     def __init__(self, position: int) -> None:
         super().__init__(position)
@@ -225,7 +225,7 @@ class Linker:
     def _is_unchanged(self, pool: int, number: str, leaf: bytes) -> bool:
         try:
             found = os.stat(number, dir_fd=pool, follow_symlinks=False)
-        except FileNotFoundError:
+        except OSError:
             return False
         return is_unchanged(leaf, found)
 

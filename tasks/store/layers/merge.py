@@ -200,10 +200,11 @@ class Tree:
         return found
 
     def resolve(self, parts: list[bytes], *, create: bool = False) -> Directory | None:
-        """The directory that a path leads to, symlinks followed; None where there is none.
+        """The directory that a path leads to, symlinks followed; None where there is none, nor
+        at the end of symlinks that run in a circle.
 
-        Raises: LayerError for symlinks that run in a circle, and (with ``create``) where the same
-        layer has another thing in the way.
+        Raises: LayerError (with ``create``) for such a circle, and where the same layer has another
+        thing in the way.
         """
         stack = [self.root]
         pending = parts[::-1]
@@ -222,6 +223,8 @@ class Tree:
             elif node is not None and node[LAYER_BYTES] == SYMLINK_CODE:
                 followed += 1
                 if followed > MOST_SYMLINKS:
+                    if not create:
+                        return None
                     raise LayerError("too many symlinks in a path", subject=repr(b"/".join(parts)))
                 target = target_of(node[LAYER_BYTES:])
                 if target.startswith(b"/"):

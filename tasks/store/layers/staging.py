@@ -65,15 +65,16 @@ def forget_defaults(path: Path) -> None:
 
 
 def remove_work(path: Path, containers: Path | None) -> None:
-    """Remove a work directory, unless a container still runs from the old tree in it."""
+    """Remove a work directory, unless a container still runs from the old tree in it.
+
+    What does not go now, a mount or a file on a damaged disk, does not undo the work that was done:
+    each later build tries again.
+    """
     origin = path / ORIGIN
     if origin.exists() and is_in_use(path / OLD, Path(origin.read_text()), containers):
         return
-    try:
+    with suppress(OSError, StoreError):
         remove_here(path)
-    except (OSError, StoreError):
-        if not origin.exists():
-            raise
 
 
 def clean_stale(tmp: Path, containers: Path | None) -> None:
@@ -87,8 +88,7 @@ def clean_stale(tmp: Path, containers: Path | None) -> None:
         if fd is None:
             continue
         try:
-            with suppress(OSError, StoreError):
-                remove_work(tmp / name, containers)
+            remove_work(tmp / name, containers)
         finally:
             os.close(fd)
 
