@@ -10,10 +10,18 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from ...errors import LimitExceeded
 from ...progress import Progress
 from . import index, remote, staging, unpack
 from .build import Build, load_facts
-from .materialise import AlteredLayer, Linker, no_room, write_entries, write_lost
+from .materialise import (
+    OPEN_DIRECTORY,
+    AlteredLayer,
+    Linker,
+    no_room,
+    write_entries,
+    write_lost,
+)
 from .merge import Tree, identity
 from .remove import refuse_mounted
 from .source import over
@@ -23,9 +31,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+Lost = dict[bytes, bytearray]
+"""JSON lines of what a host could not represent, and why, by an inode's identity."""
+
 ATTEMPTS = 5
 WORTH_REMOVING_APART = 5_000
 """Entries of an old tree that take longer to remove than people like to wait."""
+
+WORTH_HALVING = 4_000
+"""Names that take longer to write than a process takes to fork."""
+
+OTHERS_SHARE = 0.36
+"""Of the names, for the process that also lists all of them."""
+
+LOST_COST = 200
+"""Bytes that the interpreter needs for what an inode lacks, besides the text."""
 
 APART = "tmp"
 """Where layers are staged when they lie on another file system than everything else."""
@@ -79,6 +99,9 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
                     continue
                 count = _assemble(build, work, merging.tree, fresh, attempt)
             break
+        except LimitExceeded as limit:
+            limit.subject = limit.subject or str(build.destination)
+            raise
         except AlteredLayer as altered:
             source = build.layers[altered.position]
             progress.note(f"layer {source.diff_id} was altered on disk; it is unpacked anew")
@@ -149,30 +172,71 @@ class Merging:
 
 def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: int) -> int:
     staged, list_path = work / f"rootfs-{attempt}", work / f"entries-{attempt}"
-    lost = load_lost(build)
+    copies = work / f"copies-{attempt}"
+    lost = load_lost(build, tree)
+    count = tree.count()
     with ExitStack() as held:
-        wait = beside(build.forks, lambda: _list(build, tree, list_path))
-        held.callback(wait)
-        copies = work / f"copies-{attempt}"
         copies.mkdir(0o700)
         pools = [held.enter_context(_open(build.layer_path(x) / unpack.POOL)) for x in build.layers]
-        Linker(
+        linker = Linker(
             pools,
             firsts=[build.layers.index(x) for x in build.layers],
             copies=held.enter_context(_open(copies)),
             single=build.single,
             implied_mtime=build.implied_mtime,
-            unrepresented=lambda inode, what, why: lost.setdefault(inode, []).append((what, why)),
+            unrepresented=partial(_lose, lost),
             unchecked=frozenset(fresh),
-        ).write(tree.root, staged)
+        )
+        staged.mkdir(0o700)
+        listing = partial(_list, build, tree, list_path)
+        if count > WORTH_HALVING and tree.is_light() and (build.forks or may_fork()):
+            _write_in_halves(tree, linker, lost, staged, listing)
+        else:
+            listing()
+            linker.write(tree.root, os.open(staged, OPEN_DIRECTORY))
     with open(work / f"unrepresented-{attempt}", "xb") as unrepresented:
         if lost:
             write_lost(tree, unrepresented, lost)
     _put_in_place(build, work, staged, attempt)
-    count = tree.count()
     if count > WORTH_REMOVING_APART and (work / staging.OLD).exists():
         (work / staging.LATER).touch()
     return count
+
+
+def _write_in_halves(
+    tree: Tree, linker: Linker, lost: Lost, staged: Path, listing: Callable[[], None]
+) -> None:
+    """Two processes write the tree; the second one lists the entries as well."""
+    from .halves import Other, make_spine, subtrees
+
+    root = os.open(staged, OPEN_DIRECTORY)
+    given = subtrees(tree.root, OTHERS_SHARE if linker.may_be_shared else 0.0)
+    made, places = make_spine(tree.root, root, [path for path, _ in given])
+    nodes = [node for _, node in given]
+
+    def others_half() -> list[list[str]]:
+        known = {key: len(text) for key, text in lost.items()}
+        for place, node in zip(places, nodes, strict=True):
+            linker.write(node, place)
+        listing()
+        return [
+            [key.hex(), text.decode()]
+            for key, text in lost.items()
+            if len(text) > known.get(key, 0)
+        ]
+
+    other = Other(others_half, staged.with_name(f"{staged.name}-answer"))
+    try:
+        for place in places:
+            os.close(place)
+        linker.write(tree.root, root, left=frozenset(map(id, nodes)), made=frozenset(made))
+        lost.update({bytes.fromhex(key): bytearray(text, "ascii") for key, text in other.result()})
+    finally:
+        other.close()
+
+
+def _lose(lost: Lost, inode: bytes, what: str, why: str) -> None:
+    lost.setdefault(inode, bytearray()).extend(json.dumps([what, why]).encode() + b"\n")
 
 
 def _list(build: Build, tree: Tree, path: Path) -> None:
@@ -180,25 +244,9 @@ def _list(build: Build, tree: Tree, path: Path) -> None:
         write_entries(tree, file, implied_mtime=build.implied_mtime)
 
 
-def beside(forks: bool, work: Callable[[], None]) -> Callable[[], None]:
-    """Do ``work`` in a forked child, if this process may have one; returns what waits for it."""
-    if not forks:
-        work()
-        return lambda: None
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-
-    def wait() -> None:
-        if os.waitpid(pid, 0)[1]:
-            work()
-
-    return wait
+def may_fork() -> bool:
+    """Whether this process has but one thread, of Python's or of a library's."""
+    return len(os.listdir("/proc/self/task")) == 1
 
 
 @contextmanager
@@ -210,20 +258,21 @@ def _open(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def load_lost(build: Build) -> dict[bytes, list[tuple[str, str]]]:
-    """What could not be represented of the layers' inodes, by identity. Raises: AlteredLayer."""
-    found: dict[bytes, list[tuple[str, str]]] = {}
+def load_lost(build: Build, tree: Tree) -> Lost:
+    """What could not be represented of the layers' inodes. Raises: AlteredLayer, LimitExceeded."""
+    found: Lost = {}
+    size = 0
     for position, source in enumerate(build.layers):
         try:
-            text = (build.layer_path(source) / unpack.UNREPRESENTED_FILE).read_bytes()
-            lines = [json.loads(line) for line in text.splitlines()]
+            with open(build.layer_path(source) / unpack.UNREPRESENTED_FILE, "rb") as file:
+                for line in file:
+                    number, what, why = json.loads(line)
+                    key = identity(position.to_bytes(2, "little") + index.pack(0, number))
+                    size += len(line) + LOST_COST * (key not in found)
+                    tree.check_room(size)
+                    _lose(found, key, what, why)
         except (OSError, ValueError) as error:
             raise AlteredLayer(position) from error
-        for number, what, why in lines:
-            key = identity(position.to_bytes(2, "little") + index.pack(0, number))
-            known = found.setdefault(key, [])
-            if (what, why) not in known:
-                known.append((what, why))
     return found
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from .index import DIRECTORY_CODE, OPAQUE_CODE, kind_of
 
 MOST_NAMES = 100_000
-"""Names that are kept; what is hidden by others is written like all else."""
+MOST_BYTES = 16 << 20
+"""Names that are kept, and their bytes; what is hidden by others is written like all else."""
 
 WORTH_LEAVING = 128 << 10
 """Bytes of a file below which leaving it out saves less than finding it missing would cost."""
@@ -42,13 +43,15 @@ class Cover:
 
     def _collect(self) -> set[bytes]:
         found: set[bytes] = set()
+        size = 0
         for records in self._upper():
             for path, record in records:
+                size += len(path)
                 kind = kind_of(record)
                 if kind == OPAQUE_CODE:
                     self._opaque.add(path)
                 elif kind != DIRECTORY_CODE:
                     found.add(path)
-                if len(found) + len(self._opaque) >= MOST_NAMES:
+                if len(found) + len(self._opaque) >= MOST_NAMES or size >= MOST_BYTES:
                     return found
         return found

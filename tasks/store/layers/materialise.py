@@ -17,7 +17,7 @@ from pathlib import Path
 from ...errors import StoreError
 from ...oci import entry
 from .index import FILE_CODE, KINDS, META, SYMLINK_CODE, Meta, xattrs_from
-from .merge import LAYER_BYTES, Directory, Tree, identity
+from .merge import LAYER_BYTES, SHARED_COST, Directory, Tree, identity
 from .pool import Metadata, set_times, write_all
 
 TYPE_CHECKING = False
@@ -77,8 +77,9 @@ class Walk:
 
 
 def write_entries(tree: Tree, file: BinaryIO, *, implied_mtime: int) -> None:
-    """Write the entries of a tree, sorted by path."""
+    """Write the entries of a tree, sorted by path. Raises: LimitExceeded."""
     first_names: dict[bytes, bytes] = {}
+    memory = 0
     for path, node in Walk(tree):
         hard_link = b""
         if isinstance(node, Directory):
@@ -87,17 +88,22 @@ def write_entries(tree: Tree, file: BinaryIO, *, implied_mtime: int) -> None:
             leaf = node
             if tree.shared and (inode := identity(leaf)) in tree.shared:
                 first = first_names.setdefault(inode, path)
-                hard_link = b"" if first is path else first
+                if first is path:
+                    memory += SHARED_COST + len(path)
+                    tree.check_room(memory)
+                else:
+                    hard_link = first
         file.write(line(path, leaf, hard_link, implied_mtime))
 
 
-def write_lost(tree: Tree, file: BinaryIO, lost: Mapping[bytes, list[tuple[str, str]]]) -> None:
-    """Write what this host lacks of a tree's entries; ``lost`` has it by inode."""
+def write_lost(tree: Tree, file: BinaryIO, lost: Mapping[bytes, bytearray]) -> None:
+    """Write what this host lacks of a tree's entries; ``lost`` has it as JSON lines by inode."""
     for path, node in Walk(tree):
         leaf = node.record if isinstance(node, Directory) else node
         if leaf is None:
             continue
-        for what, reason in lost.get(identity(leaf), ()):
+        for text in dict.fromkeys(bytes(lost.get(identity(leaf), b"")).splitlines()):
+            what, reason = json.loads(text)
             found = {"path": os.fsdecode(path), "what": what, "why": reason}
             file.write(json.dumps(found, sort_keys=True).encode() + b"\n")
 
@@ -160,19 +166,36 @@ class Linker:
         self._current = b""
         self._metadata = Metadata(single=single, unrepresented=self._describe)
 
+    @property
+    def may_be_shared(self) -> bool:
+        """Whether two processes may link: not where one must know what the other showed."""
+        return self._shown is None
+
     def _describe(self, number: int, what: str, reason: str) -> None:
         self._unrepresented(self._current, what, reason)
 
-    def write(self, root: Directory, path: Path) -> None:
-        """Write ``root`` as the new directory ``path``. Raises: OSError, StoreError."""
-        os.mkdir(path, 0o700)
-        fd = os.open(path, OPEN_DIRECTORY)
+    def write(
+        self,
+        root: Directory,
+        fd: int,
+        *,
+        left: frozenset[int] = frozenset(),
+        made: frozenset[int] = frozenset(),
+    ) -> None:
+        """Fill the empty directory ``fd``, which is closed, with what ``root`` holds.
+
+        ``left`` are directories that somebody else fills, by the ids of their nodes, and ``made``
+        those that are there already. Raises: OSError, StoreError, AlteredLayer.
+        """
         stack = [(fd, root, self._fill(fd, root))]
         try:
             while stack:
                 fd, directory, names = stack[-1]
                 for name, child in names:
-                    os.mkdir(name, 0o700, dir_fd=fd)
+                    if id(child) in left:
+                        continue
+                    if id(child) not in made:
+                        os.mkdir(name, 0o700, dir_fd=fd)
                     inner = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
                     stack.append((inner, child, self._fill(inner, child)))
                     break

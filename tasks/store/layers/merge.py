@@ -29,7 +29,9 @@ MOST_PARENTS = 4096
 MOST_MEMORY = 384 << 20
 """Bytes that names and records may take; what hostile layers can make of few packed bytes."""
 
-LEAF_COST, DIRECTORY_COST, PREFIX_COST = 200, 620, 160
+LIGHT = 96 << 20
+
+LEAF_COST, DIRECTORY_COST, PREFIX_COST, SHARED_COST = 200, 620, 160, 120
 """Bytes that the interpreter needs for a node besides its name and record."""
 
 LAYER_BYTES = 2
@@ -72,7 +74,15 @@ class Tree:
 
     def _spend(self, cost: int) -> None:
         self._memory += cost
-        if self._memory > MOST_MEMORY:
+        self.check_room(0)
+
+    def is_light(self) -> bool:
+        """Whether a forked process may have a copy of it."""
+        return self._memory < LIGHT
+
+    def check_room(self, more: int) -> None:
+        """Raises: LimitExceeded where there is no memory for so many bytes beside the tree."""
+        if self._memory + more > MOST_MEMORY:
             raise LimitExceeded(
                 f"the layers' names and attributes need more than {MOST_MEMORY >> 20} MiB",
                 subject="",
@@ -127,7 +137,7 @@ class Tree:
             for path, record in records():
                 self._add(path, record)
         except LayerError as error:
-            error.subject = f"{subject}: {error.subject}"
+            error.subject = f"{subject}: {error.subject}".removesuffix(": ")
             raise
 
     def _remove(self, whiteouts: Whiteouts) -> None:
@@ -190,7 +200,10 @@ class Tree:
         if leaf is None or isinstance(leaf, Directory):
             what = "a directory" if leaf else "missing"
             raise LayerError(f"hard link to {target!r}, which is {what}", subject=repr(path))
-        self.shared.add(identity(leaf))
+        inode = identity(leaf)
+        if inode not in self.shared:
+            self._spend(SHARED_COST)
+            self.shared.add(inode)
         if leaf is not old:
             self._replace(parent, name, old, leaf)
 
