@@ -13,7 +13,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import ContentError, ConversionError, DeclarationError, SchemaViolations
+from .errors import (
+    ContentError,
+    ConversionError,
+    DeclarationError,
+    DigestMismatch,
+    SchemaViolations,
+)
 from .oci.canonical_json import pretty
 from .oci.digest import digest_bytes
 from .oci.runtime_config import (
@@ -213,7 +219,9 @@ def needs_tree(*, image_config: Path, bundle: BundleDeclaration) -> bool:
 
 def _image_config(path: Path, bundle: BundleDeclaration) -> Mapping[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        raw = path.read_bytes()
+        _check_digest(raw, path, bundle)
+        value = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ContentError(
             f"the configuration of {bundle.image} is no JSON: {error}", subject=bundle.name
@@ -226,6 +234,18 @@ def _image_config(path: Path, bundle: BundleDeclaration) -> Mapping[str, Any]:
     _check_shape(value, bundle)
     found: Mapping[str, Any] = value
     return found
+
+
+def _check_digest(raw: bytes, path: Path, bundle: BundleDeclaration) -> None:
+    algorithm, encoded = path.parent.name, path.name
+    actual = digest_bytes(raw, algorithm)
+    if actual.encoded != encoded:
+        raise DigestMismatch(
+            subject=f"{bundle.name}: the configuration of {bundle.image} in the store",
+            expected=f"{algorithm}:{encoded}",
+            actual=str(actual),
+            hint=f"it is damaged; `doit-oci bundle:{bundle.name}` fetches it anew",
+        )
 
 
 SHAPES: Mapping[str, type | tuple[type, ...]] = {

@@ -59,7 +59,7 @@ def write_layout(
     """
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        write_atomic(destination / "oci-layout", MARKER, sync_name=False)
+        write_atomic(destination / "oci-layout", MARKER, sync=False)
         for digest in contents:
             _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
         write_atomic(destination / "index.json", index_json(manifests, tag))
@@ -84,13 +84,31 @@ def index_json(manifests: Mapping[str, Descriptor], tag: str) -> bytes:
     return canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
 
 
-def is_layout(destination: Path, contents: Iterable[Digest]) -> bool:
+def is_layout(destination: Path, contents: Iterable[Digest], *, blobs: Path) -> bool:
     """Whether the layout is whole: marker, index and every blob are there."""
     return (
-        (destination / "oci-layout").is_file()
-        and (destination / "index.json").is_file()
-        and all(_blob(destination, digest).is_file() for digest in contents)
+        _size(destination / "oci-layout") == len(MARKER)
+        and bool(_size(destination / "index.json"))
+        and all(_is_shared(destination, digest, blobs) for digest in contents)
     )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_shared(destination: Path, digest: Digest, blobs: Path) -> bool:
+    """Whether a blob is the store's own or a copy made of it; what is older than the store's is
+    left from before that was fetched anew."""
+    try:
+        here = _blob(destination, digest).stat()
+        there = (blobs / digest.algorithm / digest.encoded).stat()
+    except OSError:
+        return False
+    return here.st_ino == there.st_ino or here.st_mtime_ns >= there.st_mtime_ns
 
 
 def _platform(text: str) -> Platform:

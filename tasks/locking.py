@@ -188,12 +188,20 @@ class Locking:
         self._save(lambda lock: lock.pruned(self.plan.images.images, self.plan.bundle_names()))
 
     def describe(self, image: str) -> dict[str, Any]:
-        """What tasks/inspect.py takes to describe an image."""
-        platforms = self.plan.platforms(image) or (self.plan.host,)
+        """What tasks/inspect.py takes to describe an image: a declared one, or any by reference,
+        whose path is then relative to where we are."""
+        if image not in self.plan.images.images and any(mark in image for mark in "/:@"):
+            from pathlib import Path
+
+            reference, locked = parse_image(image, folder=Path.cwd()), None
+            platform = self.plan.host
+        else:
+            reference, locked = self.reference(image), self.plan.locked_image(image)
+            platform = (self.plan.platforms(image) or (self.plan.host,))[0]
         return {
-            "reference": self.reference(image),
-            "platform": platforms[0],
-            "locked": self.plan.locked_image(image),
+            "reference": reference,
+            "platform": platform,
+            "locked": locked,
             "blobs": self.space.blobs,
             "registries": self.registries(),
             "offline": self.plan.options.offline,

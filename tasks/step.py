@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from .errors import DoitOciError
+from .errors import ContentError, DoitOciError, LayerError
 from .project.reason import reasons
 from .project.step_key import step_key
 from .store.atomic import store_error, write_atomic
@@ -95,9 +95,10 @@ def _reason(work: Work) -> str:
 class Step(Work):
     """``parts`` gives the five parts of the key; ``stands`` looks whether the output named by the
     stamp's facts is still there; ``work`` makes it and returns facts for the stamp. ``recover``
-    does what little a stamp's output may lack, and says whether that was enough."""
+    does what little a stamp's output may lack, and says whether that was enough. ``mend`` makes
+    good what the step is made from, after a failure, and says whether there was anything."""
 
-    __slots__ = ("guarded", "name", "parts", "recover", "stamp", "stands", "step", "work")
+    __slots__ = ("guarded", "mend", "name", "parts", "recover", "stamp", "stands", "step", "work")
 
     def __init__(
         self,
@@ -110,11 +111,13 @@ class Step(Work):
         stands: Callable[[Facts], bool],
         work: Callable[[], Facts],
         recover: Callable[[Facts], bool] | None = None,
+        mend: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(f"{step}:{name}")
         self.step, self.name = step, name
         self.stamp, self.guarded = stamp, guarded
-        self.parts, self.stands, self.work, self.recover = parts, stands, work, recover
+        self.parts, self.stands, self.work = parts, stands, work
+        self.recover, self.mend = recover, mend
 
     def key(self) -> str:
         return step_key(self.parts())
@@ -144,6 +147,14 @@ class Step(Work):
 
     def perform(self) -> Facts:
         """Do the work unless it stands, and return the stamp's facts."""
+        try:
+            return self._perform()
+        except (ContentError, LayerError):
+            if self.mend is None or not self.mend():
+                raise
+        return self._perform()
+
+    def _perform(self) -> Facts:
         with guard(self.guarded):
             found = self.recorded()
             parts = self.parts()
@@ -162,4 +173,5 @@ class Step(Work):
     def write_stamp(self, key: str, parts: Mapping[str, Any], facts: Facts) -> None:
         value = {"key": key, "parts": parts, "facts": facts}
         self.stamp.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.stamp, json.dumps(value, sort_keys=True).encode())
+        # Read as JSON or not at all: what a power cut leaves of it costs time only.
+        write_atomic(self.stamp, json.dumps(value, sort_keys=True).encode(), sync=False)

@@ -123,6 +123,7 @@ class Steps:
         work: Callable[[], Facts],
         *,
         recover: Callable[[Facts], bool] | None = None,
+        mend: Callable[[], bool] | None = None,
     ) -> Step:
         return Step(
             step=step,
@@ -133,7 +134,22 @@ class Steps:
             stands=stands,
             work=work,
             recover=recover,
+            mend=mend,
         )
+
+    def _mend(self, name: str) -> bool:
+        """Fetch anew what of a bundle's image is damaged in the store; whether anything was."""
+        from .store.blob_store import BlobStore
+
+        image = self.plan.bundle(name).image
+        damaged = BlobStore(self.space.blobs).discard_damaged(self.locking.image_blobs(image))
+        if not damaged:
+            return False
+        for digest in damaged:
+            self.plan.progress.note(f"stored blob {digest} was damaged; fetching it anew")
+        self.fetch(image, name)
+        self.layout(image).perform()
+        return True
 
     def layout(self, image: str) -> Step:
         from . import layout as layout_step
@@ -160,7 +176,7 @@ class Steps:
             "layout",
             image,
             lambda: layout_step.layout_key(manifests=manifests(), tag=tag()),
-            lambda _: layout_step.is_layout(destination, contents()),
+            lambda _: layout_step.is_layout(destination, contents(), blobs=self.space.blobs),
             lambda: layout_step.write_layout(
                 destination=destination,
                 manifests=manifests(),
@@ -209,7 +225,7 @@ class Steps:
             )
             return {**facts, "place": warm.place(str(destination))}
 
-        return self._step("rootfs", name, parts, stands, work)
+        return self._step("rootfs", name, parts, stands, work, mend=lambda: self._mend(name))
 
     def config(self, name: str) -> Step:
         from . import bundle as bundle_step
@@ -242,9 +258,10 @@ class Steps:
                 self.plan.progress.note(f"{name}: {note}")
             return {**facts, "digest": bundle_step.file_digest(destination)}
 
-        return self._step(
-            "config", name, lambda: config_step.config_key(**arguments()), stands, work
-        )
+        def parts() -> Mapping[str, Any]:
+            return config_step.config_key(**arguments())
+
+        return self._step("config", name, parts, stands, work, mend=lambda: self._mend(name))
 
     def bundle(self, name: str) -> Step:
         from . import bundle as bundle_step

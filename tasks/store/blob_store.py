@@ -19,7 +19,7 @@ from .atomic import start_writeback, store_error, sync_folder, write_atomic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import hashlib
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import BinaryIO
@@ -138,6 +138,19 @@ class BlobStore:
         """Take a blob whose content is wrong out of the store, so that it is fetched anew."""
         with contextlib.suppress(OSError):
             self.path(digest).unlink()
+
+    def discard_damaged(self, descriptors: Iterable[Descriptor]) -> list[Digest]:
+        """Take out those that are there and are not what their names say."""
+        found = []
+        for descriptor in descriptors:
+            if not self.has_blob(descriptor):
+                continue
+            try:
+                with self.open_blob(descriptor) as reader:
+                    reader.drain()
+            except ContentError:
+                found.append(descriptor.digest)
+        return found
 
     def sync(self) -> None:
         """Make the names of what was stored survive a power cut."""

@@ -9,7 +9,7 @@ import pytest
 
 from ..support.command import doit_oci, expect
 from ..support.fake_registry import FakeRegistry
-from ..support.images import layer, make_image, make_index
+from ..support.images import layer, make_image, make_index, sha256
 
 IMAGE = make_index(make_image(layer("hello")))
 
@@ -93,3 +93,43 @@ def test_other_image_is_not_asked_for(project: Path, fake_registry: FakeRegistry
     result = doit_oci(project, "layout:b")
     expect(result, status=1)
     assert "hint:" in result.stderr.decode()
+
+
+def damage(project: Path, digest: str) -> None:
+    path = project / "build" / "blobs" / digest.replace(":", "/")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("what", ["layer", "configuration"])
+@pytest.mark.parametrize("words", [["bundle:a"], ["bundle"]], ids=["one target", "all"])
+def test_damaged_blob_is_found_and_fetched_anew(
+    what: str, words: list[str], project: Path, fake_registry: FakeRegistry
+) -> None:
+    (image,) = IMAGE.below
+    digest = image.layer_digests()[0] if what == "layer" else image.parsed["config"]["digest"]
+    expect(doit_oci(project, "layout:a"))
+    fake_registry.asked.clear()
+    damage(project, digest)
+    refused = doit_oci(project, *words, "--offline")
+    expect(refused, status=1)
+    done = doit_oci(project, *words)
+    expect(done)
+    assert f"{digest} was damaged" in (done.stderr + refused.stderr).decode()
+    assert fake_registry.paths("blobs") == [f"GET /v2/a/blobs/{digest}"]
+    for place in ("blobs", "layouts/a/blobs"):
+        raw = (project / "build" / place / digest.replace(":", "/")).read_bytes()
+        assert sha256(raw) == digest
+
+
+def test_inspect_takes_any_reference(project: Path, fake_registry: FakeRegistry) -> None:
+    other = fake_registry.add(make_image(layer("other", seed=1)), "other")
+    name = f"{fake_registry.host}/b:other"
+    for word in (name, f"docker://{name}"):
+        said = doit_oci(project, "inspect", word)
+        expect(said)
+        assert json.loads(said.stdout)["Digest"] == other.digest
+        assert json.loads(said.stdout)["Name"] == f"{fake_registry.host}/b"
+    assert doit_oci(project, "inspect", name, "--raw").stdout == other.raw
+    expect(doit_oci(project, "inspect", "none"), status=3)
