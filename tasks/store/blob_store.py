@@ -15,6 +15,7 @@ import stat
 from ..errors import ContentError, DigestMismatch, SizeMismatch
 from ..oci.digest import HEX_LENGTH, Digest, digest_bytes, new_hash
 from .atomic import start_writeback, store_error, sync_folder, write_atomic
+from .blob_stamp import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -396,6 +397,7 @@ class PartialBlob:
         """
         path = self._store.path(self.descriptor.digest)
         try:
+            stamp(self._fd, self.descriptor.digest)
             os.fsync(self._fd)
             self._owns_name = False
             self.path.replace(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from ...errors import DigestMismatch, SizeMismatch
 from ...oci.digest import new_hash
 from ...oci.media_type import LAYER_COMPRESSION
+from ..blob_stamp import is_stamped, stamp
 from .inflate import compression_of, pieces
 from .source import LayerSource, UnpackLimits, over
 
@@ -17,6 +18,9 @@ RATIO_FLOOR = 1 << 20
 
 class LayerStream:
     """Iterate once over :meth:`pieces` to its end; then all that the descriptor says is true.
+
+    The packed bytes are not hashed again where the file is stamped as verified: the hash of what
+    they unpack to decides, and only where that is wrong are they looked at.
 
     ``advance`` is told how many packed bytes were read.
     """
@@ -35,7 +39,12 @@ class LayerStream:
         self._limits = limits
         self._advance = advance
         self._note = note
-        self._packed_hash = new_hash(source.descriptor.digest.algorithm)
+        self._packed_hash = (
+            None
+            if is_stamped(descriptor_file, source.descriptor.digest)
+            else new_hash(source.descriptor.digest.algorithm)
+        )
+        self._mtime = os.fstat(descriptor_file).st_mtime_ns
         self._packed_size = 0
         self._head = b""
         self.subject = f"layer {source.descriptor.digest}"
@@ -44,7 +53,8 @@ class LayerStream:
         if self._packed_size + size > self._source.descriptor.size:
             size = self._source.descriptor.size - self._packed_size + 1
         found = os.read(self._file, size)
-        self._packed_hash.update(found)
+        if self._packed_hash is not None:
+            self._packed_hash.update(found)
         self._packed_size += len(found)
         if self._packed_size > self._source.descriptor.size:
             raise SizeMismatch(
@@ -97,18 +107,31 @@ class LayerStream:
             raise SizeMismatch(
                 subject=self.subject, expected=descriptor.size, actual=self._packed_size
             )
-        packed_hex = self._packed_hash.hexdigest()
-        if packed_hex != descriptor.digest.encoded:
-            raise DigestMismatch(
-                subject=self.subject,
-                expected=str(descriptor.digest),
-                actual=f"{descriptor.digest.algorithm}:{packed_hex}",
-                hint="the stored blob is damaged: remove it, and the next run fetches it again",
-            )
-        if unpacked_hex != diff_id.encoded:
+        is_wrong = unpacked_hex != diff_id.encoded
+        if self._packed_hash is not None or is_wrong:
+            self._verify_packed()
+        if is_wrong:
             raise DigestMismatch(
                 subject=f"{self.subject} unpacked",
                 expected=str(diff_id),
                 actual=f"{diff_id.algorithm}:{unpacked_hex}",
                 hint="the image's configuration lists another diff_id; the image is broken",
             )
+
+    def _verify_packed(self) -> None:
+        digest = self._source.descriptor.digest
+        running = self._packed_hash
+        if running is None:
+            running = new_hash(digest.algorithm)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            while piece := os.read(self._file, 1 << 20):
+                running.update(piece)
+        if running.hexdigest() != digest.encoded:
+            raise DigestMismatch(
+                subject=self.subject,
+                expected=str(digest),
+                actual=f"{digest.algorithm}:{running.hexdigest()}",
+                hint="the stored blob is damaged: remove it, and the next run fetches it again",
+            )
+        if self._packed_hash is not None and os.fstat(self._file).st_mtime_ns == self._mtime:
+            stamp(self._file, digest)
