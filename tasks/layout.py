@@ -108,7 +108,7 @@ def _is_shared(destination: Path, digest: Digest, blobs: Path) -> bool:
         there = (blobs / digest.algorithm / digest.encoded).stat()
     except OSError:
         return False
-    return here.st_ino == there.st_ino or here.st_mtime_ns >= there.st_mtime_ns
+    return here.st_ino == there.st_ino or here.st_ctime_ns >= there.st_ctime_ns
 
 
 def _platform(text: str) -> Platform:
