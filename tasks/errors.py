@@ -81,7 +81,12 @@ class StaleLock(DeclarationError):
 
 
 class RegistryError(DoitOciError):
-    """A registry answered, but not with what was asked for; or did not answer."""
+    """A registry answered, but not with what was asked for; or did not answer.
+
+    ``retry_after`` is when it wants to be asked again, in seconds, where it says that.
+    """
+
+    retry_after: float | None = None
 
     def __init__(
         self,

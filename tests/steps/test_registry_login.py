@@ -3,53 +3,38 @@ who gets to see them."""
 
 from __future__ import annotations
 
-import base64
 import json
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tasks.errors import AuthenticationFailed
 from tasks.oci.registry_settings import Registry
 from tests.support.certificates import Authority
-from tests.support.docker_registry import RegistryServer, running_registry, skopeo
+from tests.support.docker_registry import RegistryServer
 from tests.support.fake_registry import FakeRegistry, Handler
-from tests.support.images import layer, make_image, write_layout
+from tests.support.guarded import (
+    IMAGE,
+    SECRET,
+    USER,
+    encoded,
+    in_home,
+    running_guarded,
+    running_token_registry,
+    write_json,
+)
+from tests.support.images import layer, make_image
 from tests.support.pulling import Puller
-from tests.support.token_server import TokenServer, running_token_server
-
-USER, SECRET = "ali", "open sesame"
-# bcrypt of SECRET, made with htpasswd -nbB.
-HTPASSWD = "ali:$2b$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n"
-IMAGE = make_image(layer(size=5000))
-
-
-def encoded(user: str = USER, secret: str = SECRET) -> str:
-    return base64.b64encode(f"{user}:{secret}".encode()).decode()
+from tests.support.token_server import running_token_server
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
     """A registry that wants a password, with an image ``team/app:1``."""
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "htpasswd").write_text(HTPASSWD)
-    auth = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
-    layout = write_layout(folder / "layout", IMAGE)
-    with running_registry(folder, auth=auth) as server:
-        skopeo(
-            *("copy", "--dest-tls-verify=false", "--dest-creds", f"{USER}:{SECRET}"),
-            *(f"oci:{layout}", f"docker://{server.host}/team/app:1"),
-        )
+    with running_guarded(tmp_path_factory.mktemp("guarded")) as server:
         yield server
-
-
-def write_json(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
 
 
 def helper(puller: Puller, name: str, script: str) -> None:
@@ -77,11 +62,6 @@ def in_docker_config(puller: Puller, host: str) -> None:
     folder = puller.state.parent / "docker"
     write_json(folder / "config.json", {"auths": {f"https://{host}/v1/": {"auth": encoded()}}})
     puller.environ["DOCKER_CONFIG"] = str(folder)
-
-
-def in_home(puller: Puller, host: str) -> None:
-    path = Path(puller.environ["HOME"]) / ".docker" / "config.json"
-    write_json(path, {"auths": {host: {"username": USER, "password": SECRET}}})
 
 
 def in_namespaced_keys(puller: Puller, host: str) -> None:
@@ -186,43 +166,25 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("field", ["credsStore", "credHelpers"])
 @pytest.mark.parametrize(("name", "script"), BROKEN.values(), ids=BROKEN)
 def test_helper_that_does_not_work_is_passed_over_on_a_public_image(
-    name: str, script: str | None, tmp_path: Path, puller: Puller, authority: Authority
+    name: str, script: str | None, field: str, tmp_path: Path, puller: Puller, authority: Authority
 ) -> None:
     if script:
         helper(puller, name, script)
-    write_json(Path(puller.environ["HOME"]) / ".docker" / "config.json", {"credsStore": name})
-    with tokens(tmp_path, authority, is_public=True) as (registry, _):
+    with running_token_registry(tmp_path, authority, is_public=True) as (registry, _):
+        found = {"credsStore": name, "credHelpers": {registry.host: name}}
+        path = Path(puller.environ["HOME"]) / ".docker" / "config.json"
+        write_json(path, {field: found[field]})
         puller.pull(f"{registry.host}/a:1")
     assert any("going on anonymously" in note for note in puller.progress.notes)
-
-
-def tokens(folder: Path, authority: Authority, **settings: Any) -> Any:
-    """A registry with an image ``a:1`` behind a token server."""
-    import contextlib
-
-    @contextlib.contextmanager
-    def running() -> Iterator[tuple[RegistryServer, TokenServer]]:
-        signer = authority.sign("signer")
-        layout = write_layout(folder / "layout", IMAGE)
-        with running_token_server(signer, **settings) as server:
-            server.users["root"] = "x"
-            with running_registry(folder / "registry", auth=server.settings()) as registry:
-                skopeo(
-                    *("copy", "--dest-tls-verify=false", "--dest-creds", "root:x"),
-                    *(f"oci:{layout}", f"docker://{registry.host}/a:1"),
-                )
-                server.asked.clear()
-                yield registry, server
-
-    return running()
 
 
 def test_anonymous_token_pulls_a_public_image(
     tmp_path: Path, puller: Puller, authority: Authority
 ) -> None:
-    with tokens(tmp_path, authority, is_public=True) as (registry, server):
+    with running_token_registry(tmp_path, authority, is_public=True) as (registry, server):
         puller.pull(f"{registry.host}/a:1")
     assert puller.stored() >= {IMAGE.digest, *IMAGE.blobs}
     scopes = {asked["scope"] for asked in server.asked}
@@ -231,7 +193,7 @@ def test_anonymous_token_pulls_a_public_image(
 
 
 def test_token_for_a_user(tmp_path: Path, puller: Puller, authority: Authority) -> None:
-    with tokens(tmp_path, authority, users={USER: SECRET}) as (registry, server):
+    with running_token_registry(tmp_path, authority, users={USER: SECRET}) as (registry, server):
         with pytest.raises(AuthenticationFailed, match="token server"):
             puller.resolve(f"{registry.host}/a:1")
         in_home(puller, registry.host)
@@ -242,7 +204,10 @@ def test_token_for_a_user(tmp_path: Path, puller: Puller, authority: Authority) 
 def test_identity_token_is_traded_for_a_token(
     tmp_path: Path, puller: Puller, authority: Authority
 ) -> None:
-    with tokens(tmp_path, authority, refresh_tokens={"identity"}) as (registry, server):
+    with running_token_registry(tmp_path, authority, refresh_tokens={"identity"}) as (
+        registry,
+        server,
+    ):
         path = Path(puller.environ["HOME"]) / ".docker" / "config.json"
         write_json(path, {"auths": {registry.host: {"identitytoken": "identity"}}})
         puller.pull(f"{registry.host}/a:1")
@@ -254,7 +219,7 @@ def test_identity_token_is_traded_for_a_token(
 def test_busy_token_server_is_asked_again(
     tmp_path: Path, puller: Puller, authority: Authority
 ) -> None:
-    with tokens(tmp_path, authority, is_public=True) as (registry, server):
+    with running_token_registry(tmp_path, authority, is_public=True) as (registry, server):
         server.failures = [503, 429]
         puller.resolve(f"{registry.host}/a:1")
 

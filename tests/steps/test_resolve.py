@@ -198,6 +198,27 @@ def test_tag_is_looked_up_with_one_head(fake_registry: FakeRegistry, puller: Pul
     assert fake_registry.paths() == ["HEAD /v2/a/manifests/1"]
 
 
+@pytest.mark.parametrize("tag", ['"{}"', 'W/"{}"'])
+def test_digest_that_is_said_as_the_entitys_tag_alone_is_enough(
+    tag: str, fake_registry: FakeRegistry, puller: Puller
+) -> None:
+    fake_registry.says_no_digest = True
+    image = fake_registry.add(AMD)
+
+    def answer(handler: Handler) -> bool:
+        if not handler.path.endswith("/manifests/1"):
+            return False
+        handler.answer(200, AMD.raw, Content_Type=AMD.media_type, ETag=tag.format(image.digest))
+        return True
+
+    fake_registry.behaviours.append(answer)
+    name = f"{fake_registry.host}/a:1"
+    first = puller.resolve(name)
+    fake_registry.asked.clear()
+    assert puller.resolve(name) == first
+    assert fake_registry.paths() == ["HEAD /v2/a/manifests/1"]
+
+
 def test_registry_that_says_no_digest_is_asked_for_the_manifest(
     fake_registry: FakeRegistry, puller: Puller
 ) -> None:

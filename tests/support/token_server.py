@@ -22,11 +22,17 @@ from tests.support.docker_registry import need
 from tests.support.serving import serving
 
 ISSUER, SERVICE = "tests", "registry of the tests"
+LEEWAY = 60
+"""Seconds by which docker-registry takes a token that is over."""
 
 
 @dataclass
 class TokenServer:
-    """``users`` may pull; anonymous ones too if ``is_public``. ``lifetime`` is in seconds."""
+    """``users`` may pull; anonymous ones too if ``is_public``.
+
+    ``lifetime`` is what it says of its tokens, ``holds`` how long docker-registry takes them where
+    that is another time; both in seconds.
+    """
 
     url: str
     signer: Pair
@@ -34,6 +40,7 @@ class TokenServer:
     refresh_tokens: set[str] = field(default_factory=set)
     is_public: bool = False
     lifetime: int = 300
+    holds: int | None = None
     failures: list[int] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -51,12 +58,13 @@ class TokenServer:
     def grant(self, scope: str) -> bytes:
         kind, name, actions = scope.split(":") if scope else ("", "", "")
         now = int(time.time())
+        holds = self.lifetime if self.holds is None else self.holds - LEEWAY
         claims = {
             "iss": ISSUER,
             "sub": "tests",
             "aud": SERVICE,
-            "exp": now + self.lifetime,
-            "nbf": now - 60,
+            "exp": now + holds,
+            "nbf": now - 2 * LEEWAY,
             "iat": now,
             "jti": str(time.monotonic_ns()),
             "access": [{"type": kind, "name": name, "actions": actions.split(",")}],

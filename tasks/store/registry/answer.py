@@ -65,8 +65,17 @@ def content_length(reply: Reply) -> int | None:
 
 
 def announced_digest(reply: Reply) -> Digest | None:
+    return _digest(reply.headers.get("Docker-Content-Digest"))
+
+
+def tagged_digest(reply: Reply) -> Digest | None:
+    """What some registries say of an answer as its entity's tag alone. Spec: RFC 9110, "ETag"."""
+    return _digest(reply.headers.get("ETag").removeprefix("W/").strip('"'))
+
+
+def _digest(text: str) -> Digest | None:
     try:
-        return parse_digest(reply.headers.get("Docker-Content-Digest"))
+        return parse_digest(text)
     except InvalidDigest:
         return None
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from ...errors import AuthenticationFailed, RateLimited, RegistryError
 from ...progress import Progress
 from .address import origin
+from .answer import retry_after
 from .challenge import Challenge, parse_challenges
 from .connection import Connection
 from .credentials import Credentials, find_credentials
@@ -134,6 +135,7 @@ class Authorizer:
         """The token server's answer; busy servers are asked again. Raises: RegistryError."""
         attempt = 0
         while True:
+            later = None
             try:
                 reply = self._send(realm, asked, who)
                 status = reply.status
@@ -141,13 +143,13 @@ class Authorizer:
                 reply.release()
                 if status == 200:
                     return text
-                failure = self._refused(realm, status)
+                failure, later = self._refused(realm, status), retry_after(reply)
             except TransportFailed as error:
                 failure = error.error
             attempt += 1
             if not failure.retryable or attempt >= self._limits.attempts:
                 raise failure
-            time.sleep(self._limits.delay(attempt - 1))
+            time.sleep(self._limits.delay(attempt - 1, later))
 
     def _send(self, realm: str, asked: dict[str, str], who: Credentials) -> Reply:
         if who.identity_token:

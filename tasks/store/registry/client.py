@@ -19,7 +19,14 @@ from ...oci.digest import Digest, digest_bytes
 from ...oci.manifest import MANIFEST_LIMIT, load_object
 from ...oci.media_type import INDEXES, MANIFESTS
 from .address import origin
-from .answer import RETRIED, announced_digest, content_length, refusal, retry_after
+from .answer import (
+    RETRIED,
+    announced_digest,
+    content_length,
+    refusal,
+    retry_after,
+    tagged_digest,
+)
 from .connection import Connection
 from .failure import TransportFailed
 
@@ -110,7 +117,7 @@ class RegistryClient:
                 return None
             raise
         reply.release()
-        return announced_digest(reply)
+        return announced_digest(reply) or tagged_digest(reply)
 
     def manifest(self, reference: str, digest: Digest | None) -> tuple[bytes, str, Digest]:
         """A manifest or index, verified, its Content-Type and its digest."""
@@ -188,6 +195,7 @@ class RegistryClient:
         try:
             return self._answer(method, path, headers, accepted, content)
         except TransportFailed as failed:
+            failed.error.retry_after = failed.retry_after
             raise failed.error from None
 
     def note(self, error: RegistryError, what: str) -> None:

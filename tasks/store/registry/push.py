@@ -106,12 +106,12 @@ class Upload:
                 if not error.retryable and not before:
                     raise
                 drops += 1
+                self._client.note(error, "going on from there")
+                time.sleep(limits.delay(idle, error.retry_after))
                 self._find_out(may_continue=error.retryable)
                 idle = 0 if self._offset > before else idle + 1
                 if idle >= limits.attempts or drops > limits.drops:
                     raise
-                self._client.note(error, "going on from there")
-                time.sleep(limits.delay(idle))
             else:
                 return self._sent
 

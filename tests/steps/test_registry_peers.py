@@ -1,0 +1,202 @@
+"""Real servers on the way: redirects, limits, tokens that run out, IPv6; held against skopeo."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import DigestMismatch
+from tasks.oci.descriptor import Descriptor
+from tasks.oci.digest import Digest, digest_bytes
+from tasks.store.registry.client import RegistryClient
+from tasks.store.registry.endpoint import Endpoint
+from tasks.store.registry.push import has_blob, push_blob, push_bytes, push_manifest
+from tests.support.certificates import Authority
+from tests.support.docker_registry import RegistryServer, free_port, skopeo
+from tests.support.fake_registry import FakeRegistry
+from tests.support.guarded import (
+    IMAGE,
+    SECRET,
+    USER,
+    encoded,
+    in_home,
+    running_guarded,
+    running_token_registry,
+)
+from tests.support.images import Document, layer, make_image, push, sha256
+from tests.support.nginx import running_nginx
+from tests.support.pulling import QUICK, Noting, Puller
+
+LOG = "log_format all '$request_uri|$http_authorization|$http_cookie';"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that wants a password, with an image ``team/app:1``."""
+    with running_guarded(tmp_path_factory.mktemp("guarded")) as server:
+        yield server
+
+
+def digest_by_skopeo(place: str, *, credentials: str = "") -> str:
+    """The digest that skopeo finds there."""
+    flags = ["--tls-verify=false", *(["--creds", credentials] if credentials else [])]
+    return str(json.loads(skopeo("inspect", *flags, f"docker://{place}"))["Digest"])
+
+
+@pytest.mark.parametrize("elsewhere", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("status", [302, 307])
+def test_credentials_stay_behind_where_a_real_server_redirects_blobs(
+    elsewhere: str, status: int, guarded: RegistryServer, puller: Puller, tmp_path: Path
+) -> None:
+    log = tmp_path / "asked"
+    storage = (
+        f"access_log {log} all; location / {{ proxy_pass http://{guarded.host}; "
+        f"proxy_set_header Authorization 'Basic {encoded()}'; }}"
+    )
+    with running_nginx(tmp_path / "storage", http=LOG, server=storage) as there:
+        target = f"http://{elsewhere}:{there.rpartition(':')[2]}$request_uri?signature=hunter2"
+        front = (
+            f"proxy_set_header Host $http_host; location / {{ proxy_pass http://{guarded.host}; }} "
+            f"location ~ /blobs/ {{ if ($http_authorization) {{ return {status} {target}; }} "
+            f"proxy_pass http://{guarded.host}; }} "
+            "add_header Set-Cookie 'session=secret; Path=/' always;"
+        )
+        with running_nginx(tmp_path / "front", server=front) as host:
+            in_home(puller, host)
+            puller.pull(f"{host}/team/app:1")
+            asked = log.read_text().splitlines()
+            theirs = digest_by_skopeo(f"{host}/team/app:1", credentials=f"{USER}:{SECRET}")
+    assert puller.stored() == {theirs, *IMAGE.blobs}
+    assert len(asked) >= len(IMAGE.blobs)
+    for line in asked:
+        address, authorization, cookie = line.split("|")
+        assert address.endswith("?signature=hunter2")
+        assert (authorization, cookie) == ("-", "-")
+    assert "hunter2" not in "".join(puller.progress.notes)
+
+
+class Dawdling(Noting):
+    """Takes its time after each blob."""
+
+    def finish(self, item: int, outcome: str = "done") -> None:
+        time.sleep(0.6)
+
+
+def test_token_that_a_real_registry_takes_no_more_is_renewed_in_mid_pull(
+    tmp_path: Path, authority: Authority, puller: Puller
+) -> None:
+    image = make_image(*(layer(size=5000, seed=number) for number in range(4)))
+    with running_token_registry(tmp_path, authority, image=image, is_public=True, holds=1) as (
+        registry,
+        server,
+    ):
+        name = f"{registry.host}/a:1"
+        locked = puller.resolve(name)
+        server.asked.clear()
+        puller.progress = Dawdling()
+        puller.fetch(name, locked, jobs=1)
+    assert puller.stored() == {image.digest, *image.blobs}
+    assert len(server.asked) > 1
+
+
+def test_registry_at_an_ipv6_address(
+    docker_registry: RegistryServer, tmp_path: Path, puller: Puller
+) -> None:
+    push(docker_registry.host, "six/app", "1", IMAGE)
+    port = free_port()
+    front = (
+        f"listen [::1]:{port}; location / {{ proxy_pass http://{docker_registry.host}; "
+        "proxy_set_header Host $http_host; }"
+    )
+    with running_nginx(tmp_path / "nginx", server=front):
+        place = f"[::1]:{port}/six/app:1"
+        locked = puller.pull(place)
+    assert locked.reference == place
+    # skopeo 1.9 knows no such hosts: it looks at the registry itself.
+    assert puller.stored() == {digest_by_skopeo(f"{docker_registry.host}/six/app:1"), *IMAGE.blobs}
+
+
+def renamed(image: Document) -> tuple[bytes, dict[Digest, bytes]]:
+    """An image's manifest and blobs, all named by sha512."""
+    manifest = json.loads(image.raw)
+    blobs = {}
+    for entry in (manifest["config"], *manifest["layers"]):
+        content = image.blobs[entry["digest"]]
+        digest = digest_bytes(content, "sha512")
+        entry["digest"] = str(digest)
+        blobs[digest] = content
+    return json.dumps(manifest).encode(), blobs
+
+
+def test_blobs_named_by_sha512_come_from_a_real_registry(
+    docker_registry: RegistryServer, puller: Puller
+) -> None:
+    raw, blobs = renamed(IMAGE)
+    client = uploading(docker_registry.host, "longer/app", Noting())
+    for digest, content in blobs.items():
+        push_bytes(client, Descriptor(media_type="x", digest=digest, size=len(content)), content)
+    push_manifest(client, raw, media_type=IMAGE.media_type, reference="1")
+    client.close()
+    place = f"{docker_registry.host}/longer/app:1"
+    puller.pull(place)
+    assert puller.stored() == {sha256(raw), *map(str, blobs)}
+    for digest, content in blobs.items():
+        assert puller.store.path(digest).read_bytes() == content
+    # skopeo 1.9 takes the configuration's digest for one by sha256, and refuses it.
+    assert skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{place}") == raw
+
+
+def test_manifest_named_by_sha512(fake_registry: FakeRegistry, puller: Puller) -> None:
+    raw, blobs = renamed(IMAGE)
+    digest = digest_bytes(raw, "sha512")
+    fake_registry.manifests[str(digest)] = (raw, IMAGE.media_type)
+    fake_registry.digests[str(digest)] = str(digest)
+    fake_registry.blobs |= {str(each): content for each, content in blobs.items()}
+    name = f"{fake_registry.host}/a@{digest}"
+    assert puller.pull(name).reference == name
+    assert puller.stored() == {str(digest), *map(str, blobs)}
+    fake_registry.manifests[str(digest)] = (raw + b" ", IMAGE.media_type)
+    puller.store.discard(digest)
+    with pytest.raises(DigestMismatch):
+        puller.resolve(name)
+
+
+def uploading(host: str, repository: str, progress: Noting) -> RegistryClient:
+    return RegistryClient(
+        Endpoint(host=host, repository=repository, name=f"{host}/up", insecure=True),
+        environ={},
+        progress=progress,
+        limits=QUICK.replacing(retry_after_cap=3.0),
+    )
+
+
+def test_upload_waits_as_long_as_a_real_server_says(
+    docker_registry: RegistryServer, tmp_path: Path
+) -> None:
+    limits = (
+        "map $request_method $who { PUT $binary_remote_addr; } map $status $later { 429 1; } "
+        "limit_req_zone $who zone=one:1m rate=1r/s; limit_req_status 429;"
+    )
+    proxied = (
+        f"location / {{ limit_req zone=one; proxy_pass http://{docker_registry.host}; "
+        "proxy_set_header Host $http_host; proxy_request_buffering off; "
+        "add_header Retry-After $later always; }"
+    )
+    progress = Noting()
+    with running_nginx(tmp_path / "nginx", http=limits, server=proxied) as host:
+        client = uploading(host, "limited/up", progress)
+        began = time.monotonic()
+        for number in range(2):
+            content = bytes([number]) * 100_000
+            path = tmp_path / f"blob{number}"
+            path.write_bytes(content)
+            found = Descriptor(media_type="x", digest=digest_bytes(content), size=len(content))
+            push_blob(client, found, path)
+            assert has_blob(client, found)
+        client.close()
+    (note,) = (note for note in progress.notes if "429" in note)
+    assert time.monotonic() - began >= 1.0, note
