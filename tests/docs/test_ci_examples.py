@@ -1,20 +1,26 @@
-"""The CI examples: short, well formed, and with words that this program knows."""
+"""The CI examples: short, well formed, and their steps do what they say, run as the CI runs them."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tasks.commands import COMMANDS
-from tests.support.command import doit_oci, expect
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.layers import item, tar
+from tests.support.layout import write_layout
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "ci"
-NAMES = ("github-actions.yml", "gitlab-ci.yml", "Jenkinsfile")
-OPTION = re.compile(r"(--[a-z-]+)")
+FOLDER = CHECKOUT / "docs" / "ci"
+SCHEMAS = {"github-actions.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
+NAMES = (*SCHEMAS, "Jenkinsfile")
+SHARDS = 3
+BUNDLES = tuple(f"b{number}" for number in range(12))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -24,38 +30,11 @@ def test_an_example_is_under_thirty_lines_and_names_no_registry_host(name: str) 
     assert not re.search(r"\b[a-z0-9-]+\.(io|com|org|net)\b", text)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_example_uses_commands_that_there_are(name: str, tmp_path: Path) -> None:
-    text = (FOLDER / name).read_text()
-    calls = re.findall(r"doit-oci (?!'|\")([^\n'\"]+)", text)
-    assert len(calls) >= 3
-    for call in calls:
-        words = [word for word in call.split() if not word.startswith("--")]
-        command = words[0] if words else ""
-        assert command in {*COMMANDS, "bundle", "||"}, call
-        if command in COMMANDS:
-            help_text = expect(doit_oci(tmp_path, command, "--help"))
-            for option in OPTION.findall(call):
-                assert option in help_text or option in ("--locked", "--shard"), call
-
-
-def test_the_github_example_is_a_workflow() -> None:
-    found: dict[Any, Any] = yaml.safe_load((FOLDER / "github-actions.yml").read_text())
-    assert set(found) == {True, "permissions", "jobs"}  # YAML 1.1 takes "on" for a boolean
-    for job in found["jobs"].values():
-        assert job["runs-on"]
-        for step in job["steps"]:
-            assert ("uses" in step) != ("run" in step)
-    text = (FOLDER / "github-actions.yml").read_text()
-    assert text.count("${{") == text.count("}}")
-
-
-def test_the_gitlab_example_is_a_pipeline() -> None:
-    found = yaml.safe_load((FOLDER / "gitlab-ci.yml").read_text())
-    for job in found.values():
-        assert isinstance(job["script"], list)
-        assert job["cache"]["paths"] == ["build/"]
-        assert job["parallel"] == 3
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_an_example_is_what_its_ci_accepts(name: str) -> None:
+    words = ["-m", "check_jsonschema", "--builtin-schema", SCHEMAS[name], str(FOLDER / name)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_jenkinsfile_closes_what_it_opens() -> None:
@@ -72,13 +51,109 @@ def test_the_jenkinsfile_closes_what_it_opens() -> None:
     assert not waiting
 
 
-def test_the_steps_of_the_examples_work_on_a_project(tmp_path: Path) -> None:
-    (tmp_path / "images.toml").write_text('[images.hello]\nimage = "builtin:hello-world"\n')
-    expect(doit_oci(tmp_path, "lock"))
-    key, restore = expect(doit_oci(tmp_path, "cache", "key")).splitlines()
-    assert key.startswith(restore)
-    expect(doit_oci(tmp_path, "lock", "--check"))
-    for number in (1, 2, 3):
-        expect(doit_oci(tmp_path, "bundle", "--shard", f"{number}/3"))
-    expect(doit_oci(tmp_path, "--locked", "bundle", "--shard", "1/3"))
-    expect(doit_oci(tmp_path, "gc", "--max-size", "5GB"))
+class Runner:
+    """A project with a committed lock, and a machine where an installation is there already."""
+
+    def __init__(self, where: Path) -> None:
+        self.project = where / "project"
+        self.project.mkdir()
+        text = ""
+        for name in BUNDLES:
+            # A shard is chosen by the reference of an image: these have one each.
+            write_layout(self.project / f"layout-{name}", tar([item(name, name)]))
+            text += f'[images.{name}]\nimage = "oci:layout-{name}"\n'
+        (self.project / "images.toml").write_text(text)
+        expect(doit_oci(self.project, "bundle"))
+        self.lock = (self.project / "images.lock").read_bytes()
+        subprocess.run(["rm", "-r", self.project / "build"], check=True)
+        programs = self.project / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        self.install(programs / "doit-oci", f'exec {sys.executable} -c "{DOOR}" "$@"')
+        for name in ("pip", "pipx", "python3"):
+            self.install(programs / name, f'echo "{name} $*" >&2')
+        self.path = f"{programs}:/usr/bin:/bin"
+
+    def install(self, path: Path, line: str) -> None:
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+
+    def run(self, script: str, **variables: str) -> str:
+        """Run a step; give back what it said."""
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=self.project,
+            env={"PATH": self.path, "HOME": os.environ["HOME"], "PYTHONPATH": str(CHECKOUT)}
+            | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        expect(done)
+        return done.stdout.decode() + done.stderr.decode()
+
+    def built(self) -> set[str]:
+        """What is there now; the lock is as it was."""
+        assert (self.project / "images.lock").read_bytes() == self.lock
+        return {path.name for path in (self.project / "build" / "bundles").iterdir()}
+
+    def check_shards(self, parts: list[set[str]]) -> None:
+        """``parts`` are what was there after each shard, all on one machine."""
+        assert parts[0] < parts[1] < parts[2] == set(BUNDLES)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path)
+
+
+def test_the_steps_of_the_github_example_build_every_bundle(runner: Runner) -> None:
+    found: dict[Any, Any] = yaml.safe_load((FOLDER / "github-actions.yml").read_text())
+    (job,) = found["jobs"].values()
+    assert job["strategy"]["matrix"]["shard"] == [f"{n}/{SHARDS}" for n in range(1, SHARDS + 1)]
+    outputs = runner.project / "outputs"
+    parts = []
+    for shard in job["strategy"]["matrix"]["shard"]:
+        outputs.write_text("")
+        for step in job["steps"]:
+            script = step.get("run", ":").replace("${{ matrix.shard }}", shard)
+            assert "${{" not in script
+            runner.run(script, GITHUB_OUTPUT=str(outputs))
+        parts.append(runner.built())
+    said = dict(line.split("=") for line in outputs.read_text().splitlines())
+    key, restore = expect(doit_oci(runner.project, "cache", "key")).splitlines()
+    assert said == {"key": key, "restore": restore}
+    (cache,) = [step["with"] for step in job["steps"] if "cache@" in step.get("uses", "")]
+    for name in re.findall(r"steps\.key\.outputs\.(\w+)", str(cache)):
+        assert name in said
+    runner.check_shards(parts)
+
+
+def test_the_script_of_the_gitlab_example_builds_every_bundle(runner: Runner) -> None:
+    found = yaml.safe_load((FOLDER / "gitlab-ci.yml").read_text())
+    (job,) = found.values()
+    assert (job["parallel"], job["cache"]["paths"]) == (SHARDS, ["build/"])
+    variables = {"CI_PROJECT_DIR": str(runner.project), "CI_NODE_TOTAL": str(SHARDS)}
+    for name, value in job["variables"].items():
+        variables[name] = value.replace("$CI_PROJECT_DIR", str(runner.project))
+    parts = []
+    for number in range(1, SHARDS + 1):
+        script = "\n".join([*job["before_script"], *job["script"]])
+        runner.run(script, CI_NODE_INDEX=str(number), **variables)
+        parts.append(runner.built())
+    runner.check_shards(parts)
+
+
+def test_the_shell_of_the_jenkinsfile_builds_every_bundle(runner: Runner) -> None:
+    text = (FOLDER / "Jenkinsfile").read_text()
+    assert f"(1..{SHARDS})" in text
+    scripts = [
+        block or one.replace("${number}", "{number}")
+        for block, one in re.findall(r"\bsh (?:'''((?:.|\n)*?)'''|['\"]([^'\"]*)['\"])", text)
+    ]
+    assert len(scripts) == text.count("sh '") + text.count('sh "')
+    parts = []
+    for number in range(1, SHARDS + 1):
+        for script in scripts:
+            runner.run(script.replace("{number}", str(number)))
+        parts.append(runner.built())
+    runner.check_shards(parts)
