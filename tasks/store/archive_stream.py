@@ -65,11 +65,15 @@ def compressed(stream: IO[bytes], compression: str) -> Iterator[Sink]:
 
 
 def zstd_writer(stream: IO[bytes]) -> Any:
-    """zstandard carries its own libzstd, so its bytes are pinned with it; else Python's own."""
+    """zstandard carries its own libzstd, so its bytes are pinned with it; else Python's own, told
+    to do the same."""
     try:
         import zstandard
     except ImportError:
-        return stdlib_zstd().ZstdFile(stream, "wb", level=ZSTD_LEVEL)
+        zstd = stdlib_zstd()
+        names = zstd.CompressionParameter
+        options = {names.compression_level: ZSTD_LEVEL, names.checksum_flag: 1}
+        return zstd.ZstdFile(stream, "wb", options=options)
     maker = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
     return maker.stream_writer(stream, closefd=False)
 
