@@ -23,6 +23,7 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
+MNT_DETACH = 0x2
 
 PR_SET_PDEATHSIG = 1
 SYS_PIDFD_GETFD = 438  # one number on every architecture that Linux got since 5.6
@@ -50,6 +51,16 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
         os.fsencode(source), os.fsencode(target), kind.encode(), flags, os.fsencode(data)
     )
     _check(result, "mount", target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _check(_libc.pivot_root(os.fsencode(new_root), os.fsencode(put_old)), "pivot_root", new_root)
+
+
+def detach_mount(target: str) -> None:
+    """umount2(2): out of sight at once, gone when nobody uses it."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), "umount2", target)
 
 
 def unshare(flags: int) -> None:

@@ -146,30 +146,55 @@ def test_without_a_helper_a_users_network_is_refused_in_words(box: Bundle) -> No
     assert b"needs pasta or slirp4netns" in done.stderr
 
 
-def test_a_chroot_whose_root_is_no_mount(box: Bundle, runtime: str) -> None:
-    """And whose mounts the host would hear of."""
+@pytest.mark.parametrize("root_is", ["no mount", "a mount", "the host's own mounted again"])
+def test_a_chroot(box: Bundle, runtime: str, root_is: str) -> None:
+    """Whose mounts the host would hear of. ``exec`` is in the container, not in the host."""
     root = box.project.parent / "root"
-    script = f"""
-mount --make-rshared /
+    fill = f"""
 for d in /*; do
     if [ -L "$d" ]; then cp -a "$d" {root}/; else mkdir -p "{root}$d"; fi
     if [ -d "$d" ] && [ ! -L "$d" ]; then mount --rbind "$d" "{root}$d"; fi
 done
+"""
+    make = {
+        "no mount": fill,
+        "a mount": f"mount -t tmpfs none {root}{fill}",
+        "the host's own mounted again": f"mount --rbind / {root}",
+    }[root_is]
+    script = f"""
+mount --make-rshared /
+{make}
 before=$(wc -l < /proc/self/mountinfo)
-chroot {root} sh -c 'cd "$0"; exec "$@"' {box.project} "$@" || status=$?
+inside() {{ chroot {root} sh -c 'cd "$0"; exec "$@"' {box.project} "$@"; }}
+inside "$DETACH0" "$DETACH1" "$DETACH2" || exit 9
+inside "$EXEC0" "$EXEC1" "$EXEC2" "$EXEC3" || exit 8
+inside "$DELETE0" "$DELETE1" "$DELETE2" "$DELETE3" || exit 7
+inside "$@" || status=$?
 test "$before" = "$(wc -l < /proc/self/mountinfo)" && exit $status
 """
     root.mkdir()
-    words = ["sh", "-c", "echo new > /etc/new; cat /etc/new; exit 4"]
-    command = box.command(runtime=runtime, args=words)
+    container = {"run_dir": str(box.run_dir), "name": "box"}
+    look = "sleep 0.2; cat /mark; ls /usr; echo only here > /seen"
+    words = {
+        "DETACH": box.command(
+            runtime=runtime, detach=True, args=["sh", "-c", "echo in > /mark; sleep 99"]
+        ),
+        "EXEC": box.calling("tasks.containers", "exec_in", **container, args=["sh", "-c", look]),
+        "DELETE": box.calling("tasks.containers", "delete_container", **container, force=True),
+    }
+    command = box.command(
+        runtime=runtime, args=["sh", "-c", "echo new > /etc/new; cat /etc/new; exit 4"]
+    )
+    variables = {f"{key}{at}": word for key, each in words.items() for at, word in enumerate(each)}
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *command],
         capture_output=True,
         timeout=60,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **variables},
         check=False,
     )
-    assert (done.returncode, done.stdout) == (4, b"new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (4, b"in\nnew\n"), done.stderr
+    assert not Path("/seen").exists()
     box.assert_nothing_left()
 
 

@@ -160,15 +160,19 @@ class Bundle:
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    def call(self, module: str, function: str, **words: Any) -> subprocess.CompletedProcess[bytes]:
-        """Call a function of ours in a process of the user's; its result is the status."""
+    def calling(self, module: str, function: str, **words: Any) -> list[str]:
+        """A command that calls a function of ours; its result is the status."""
         python = sys.executable if self.user is None else self.user._python()
         script = (
             f"import json, sys; sys.path.insert(0, {str(RUN_ONE.parents[2])!r})\n"
             f"from {module} import {function}\n"
             f"sys.exit({function}(**json.loads(sys.argv[1])))"
         )
-        with self.start(command=[python, "-c", script, json.dumps(words)]) as process:
+        return [python, "-c", script, json.dumps(words)]
+
+    def call(self, module: str, function: str, **words: Any) -> subprocess.CompletedProcess[bytes]:
+        """Call a function of ours in a process of the user's."""
+        with self.start(command=self.calling(module, function, **words)) as process:
             out, err = process.communicate(b"", timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

@@ -38,30 +38,19 @@ def start_in_namespaces(
         kinds.insert(0, ("user", kernel.CLONE_NEWUSER))
     flags = os.O_RDONLY | os.O_CLOEXEC
     namespaces = [(os.open(f"/proc/{process}/ns/{name}", flags), kind) for name, kind in kinds]
-    root = _open_root(process)
     path, kind = record["runtime"]
     manager = ["--cgroup-manager", "disabled"] if kind == "crun" and not record["group"] else []
     command = [path, "--root", f"{folder}/{container.STATE}", *record["arguments"], *manager]
     child = os.fork()
     if child == 0:
-        _enter(namespaces, root, [*command, *words], mask=mask, own_group=own_group, output=output)
-    for descriptor in (root, *(each for each, _ in namespaces)):
-        if descriptor >= 0:
-            os.close(descriptor)
+        _enter(namespaces, [*command, *words], mask=mask, own_group=own_group, output=output)
+    for descriptor, _ in namespaces:
+        os.close(descriptor)
     return child
-
-
-def _open_root(process: int) -> int:
-    """A chroot's own root, which joining a mount namespace leaves; -1 where there can be none."""
-    try:
-        return os.open(f"/proc/{process}/root", os.O_PATH | os.O_CLOEXEC)
-    except PermissionError:  # a user namespace, and in a chroot the kernel makes none
-        return -1
 
 
 def _enter(
     namespaces: Sequence[tuple[int, int]],
-    root: int,
     command: Sequence[str],
     *,
     mask: set[int],
@@ -73,9 +62,6 @@ def _enter(
             os.setpgid(0, 0)
         for descriptor, kind in namespaces:
             kernel.join_namespace(descriptor, kind)
-        if root >= 0 and not os.path.samestat(os.fstat(root), os.stat("/")):
-            os.fchdir(root)
-            os.chroot(".")
         signal.pthread_sigmask(signal.SIG_BLOCK, awaited_signals())
         runtime = os.fork()
         if runtime == 0:

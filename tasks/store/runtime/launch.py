@@ -8,7 +8,6 @@ same holds for the process that supervises them.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from ..user_namespace import IdMap
     from .network import Helper
 
+COPY = "/proc/fs"
 HIDE_UNIFIED = "hide version 2"
 MOUNT_UNIFIED = "mount version 2"
 
@@ -159,12 +159,8 @@ def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> bool:
 
     Says whether a process serves the root.
     """
-    try:
-        kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        _leave_bare_root()
+    leave_chroot()
+    kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     if launch.groups == HIDE_UNIFIED:
         kernel.mount("none", cgroup.UNIFIED, "tmpfs", kernel.MS_NOSUID, "size=1m")
@@ -187,18 +183,50 @@ def prepare_mounts(launch: Launch, *, note: Callable[[str], None]) -> bool:
     )
 
 
-def _leave_bare_root() -> None:
-    """In a chroot whose root is no mount: go into a copy of it that is one.
+def leave_chroot() -> None:
+    """Make our root directory the mount namespace's, where it is another: in a chroot.
 
-    It is put upon /proc, because that can be made private first: elsewhere the mount would
-    propagate to the host. What is below stays out of sight behind the next /proc.
+    Whoever joins a mount namespace comes to its root. Were that still the host's, what ``exec``
+    starts in a container would be in the host.
     """
-    place = "/proc/fs"
-    kernel.mount("", "/proc", "", kernel.MS_PRIVATE)
-    kernel.mount("/", place, "", kernel.MS_BIND | kernel.MS_REC)
-    os.chroot(place)
-    os.chdir("/")
+    try:
+        descriptors = os.open("/proc/self/fdinfo", os.O_PATH | os.O_CLOEXEC)
+        namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        ours = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        kernel.join_namespace(namespace, kernel.CLONE_NEWNS)
+    except PermissionError:  # where joining is forbidden nobody will exec either
+        return
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    if _mount_of(ours, descriptors) != _mount_of(root, descriptors) or not os.path.samestat(
+        os.fstat(ours), os.fstat(root)
+    ):
+        _pivot_into(ours)
+
+
+def _mount_of(descriptor: int, descriptors: int) -> str:
+    """The number of the mount that an open file is on. Spec: proc(5), "fdinfo"."""
+    with open(os.open(str(descriptor), os.O_RDONLY, dir_fd=descriptors), encoding="ascii") as file:
+        return next(line for line in file if line.startswith("mnt_id:"))
+
+
+def _pivot_into(chroot: int) -> None:
+    """Go from the namespace's root into a directory that becomes its root.
+
+    A copy of it does, because it may be no mount. That is put upon its /proc, which can be made
+    private first: elsewhere the mount would propagate to the host.
+    """
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_SLAVE)
+    os.fchdir(chroot)
+    os.chroot(".")
+    kernel.mount("", "/proc", "", kernel.MS_PRIVATE)
+    kernel.mount("/", COPY, "", kernel.MS_BIND | kernel.MS_REC)
+    copy = os.open(COPY, os.O_PATH | os.O_CLOEXEC)
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    kernel.join_namespace(namespace, kernel.CLONE_NEWNS)
+    os.fchdir(copy)
+    kernel.pivot_root(".", ".")
+    kernel.detach_mount(".")
+    os.chdir("/")
 
 
 def exec_runtime(launch: Launch, mask: set[int]) -> None:
