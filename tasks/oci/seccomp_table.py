@@ -16,9 +16,9 @@ fchmodat2 fchown fchown32 fchownat fcntl fcntl64 fdatasync fgetxattr flistxattr 
 fsetxattr fstat fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futimesat getcwd
 getdents getdents64 getxattr getxattrat inotify_add_watch inotify_init inotify_init1
 inotify_rm_watch ioctl lchown lchown32 lgetxattr link linkat listxattr listxattrat llistxattr
-lremovexattr lseek lsetxattr lstat lstat64 memfd_create mkdir mkdirat mknod mknodat
+llseek lremovexattr lseek lsetxattr lstat lstat64 memfd_create mkdir mkdirat mknod mknodat
 name_to_handle_at newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 pwrite64
-pwritev pwritev2 read readahead readdir readlink readlinkat readv removexattr removexattrat rename
+pwritev pwritev2 read readahead readlink readlinkat readv removexattr removexattrat rename
 renameat renameat2 rmdir sendfile sendfile64 setxattr setxattrat splice stat stat64 statfs
 statfs64 statx symlink symlinkat sync sync_file_range syncfs tee truncate truncate64 umask unlink
 unlinkat utime utimensat utimensat_time64 utimes write writev
@@ -54,8 +54,8 @@ setuid32 tgkill tkill ugetrlimit uname vfork wait4 waitid waitpid
 
 SIGNALS = """
 alarm getitimer rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
-rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo setitimer sigaction
-sigaltstack signal signalfd signalfd4 sigpending sigprocmask sigreturn sigsuspend
+rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo setitimer sigaltstack
+signal signalfd signalfd4 sigprocmask sigreturn
 """
 
 TIME = """
@@ -95,20 +95,22 @@ ALLOWED = tuple(
 
 DANGEROUS = """
 add_key bdflush io_pgetevents io_pgetevents_time64 io_uring_enter io_uring_register io_uring_setup
-kexec_file_load kexec_load migrate_pages move_pages nfsservctl nice oldfstat oldlstat oldolduname
-oldstat olduname pciconfig_iobase pciconfig_read pciconfig_write quotactl_fd request_key sgetmask
-ssetmask swapcontext swapoff swapon sysfs uselib userfaultfd ustat vm86 vm86old vmsplice
+kexec_file_load kexec_load migrate_pages move_pages multiplexer nfsservctl nice oldfstat oldlstat
+oldolduname oldstat olduname pciconfig_iobase pciconfig_read pciconfig_write quotactl_fd readdir
+request_key rtas s390_guarded_storage s390_sthyi sgetmask sigaction sigpending sigsuspend spu_create
+spu_run ssetmask subpage_prot swapcontext swapoff swapon switch_endian sys_debug_setcontext sysfs
+uselib userfaultfd ustat vm86 vm86old vmsplice
 """
 REFUSED = tuple(DANGEROUS.split())
 """Refused with EPERM, whatever the capabilities. io_uring goes round every rule of this file."""
 
 ALLOWED_WITH: Mapping[str, tuple[str, ...]] = {
     "CAP_DAC_READ_SEARCH": ("open_by_handle_at",),
+    "CAP_PERFMON": ("perf_event_open",),
     "CAP_SYS_ADMIN": (
         "bpf",
         "fanotify_init",
         "lookup_dcookie",
-        "perf_event_open",
         "quotactl",
         "setdomainname",
         "sethostname",
@@ -132,7 +134,7 @@ ARM = (
     "sync_file_range2",
 )
 ALLOWED_ON: Mapping[str, tuple[str, ...]] = {
-    "amd64": ("arch_prctl", "modify_ldt"),
+    "amd64": ("arch_prctl", "modify_ldt", "uretprobe"),
     "386": ("modify_ldt",),
     "arm": ARM,
     "arm64": ARM,

@@ -1,6 +1,6 @@
 """config.json for images as the world has them, byte for byte; and held against umoci's.
 
-A change of a golden file is reviewed like code: DOIT_OCI_UPDATE_GOLDEN=1 writes them anew.
+A change of a golden file is reviewed like code: UPDATE_GOLDEN=1 writes them anew.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_golden(project: Project, name: str) -> None:
     config = configure(project, name)
     written = (project.bundle / "config.json").read_bytes()
     golden = GOLDEN / name / "config.json"
-    if os.environ.get("DOIT_OCI_UPDATE_GOLDEN"):
+    if os.environ.get("UPDATE_GOLDEN"):
         golden.write_bytes(written)
     assert written == golden.read_bytes()
     assert runtime_violations(config) == []
