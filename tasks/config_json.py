@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .project.images import BundleDeclaration
     from .store.directory_owner import Owner
 
-EPOCH = 2
+EPOCH = 3
 LARGEST_FILE = 16 << 20
 
 
