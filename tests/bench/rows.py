@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .changed import change_top
 from .images import Lab
 from .many import make_project
 from .several import push_several
@@ -186,17 +187,16 @@ def _layers(layout: Path) -> list[Path]:
 
 
 def again(lab: Lab) -> Row:
-    """What sharing layers saves: a second bundle of the same image."""
+    """What sharing layers saves: a second bundle of the same image, and a changed top layer."""
     layout = lab.image("large")
-    text = f'[images.large]\nimage = "oci:{layout}:1"\n[bundles.second]\nimage = "large"\n'
-    folder = project(lab, "again", text)
-    ready = lab.scratch / "ready-again"
-    command = [OURS, "rootfs:large", "--dir", str(ready)]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    fresh = lab.scratch / "ready-fresh"
-    subprocess.run(
-        [OURS, "layout:large", "--dir", str(fresh)], cwd=folder, check=True, capture_output=True
-    )
+    changed = change_top(layout, lab.scratch / "changed")
+    second = '[bundles.second]\nimage = "large"\n'
+    folder = project(lab, "again", f'[images.large]\nimage = "oci:{layout}:1"\n{second}')
+    after = project(lab, "after", f'[images.large]\nimage = "oci:{changed}:1"\n')
+    ready, fresh = lab.scratch / "ready-again", lab.scratch / "ready-fresh"
+    for words in (["rootfs:large", "--dir", str(ready)], ["layout:large", "--dir", str(fresh)]):
+        subprocess.run([OURS, *words], cwd=folder, check=True, capture_output=True)
+    subprocess.run([OURS, "lock"], cwd=after, check=True, capture_output=True)
 
     def linked(source: Path) -> Callable[[Path], None]:
         # `cp -al` keeps the times that the shared layers are checked by.
@@ -205,17 +205,18 @@ def again(lab: Lab) -> Row:
 
         return prepare
 
+    def build(place: Path, bundle: str, source: Path) -> Command:
+        words = f"cd {place} && {OURS} rootfs:{bundle} --dir {{dst}}"
+        return Command(shell=words, prepare=linked(source))
+
     return Row(
-        what="a second bundle of the large image, beside the full unpacking",
+        what="the large image again: a second bundle, and a changed top layer",
         base="full",
         rounds=3,
         commands={
-            "full": Command(
-                shell=f"cd {folder} && {OURS} rootfs:large --dir {{dst}}", prepare=linked(fresh)
-            ),
-            "second bundle": Command(
-                shell=f"cd {folder} && {OURS} rootfs:second --dir {{dst}}", prepare=linked(ready)
-            ),
+            "full": build(folder, "large", fresh),
+            "second bundle": build(folder, "second", ready),
+            "changed top layer": build(after, "large", ready),
         },
     )
 
