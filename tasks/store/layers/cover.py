@@ -22,17 +22,19 @@ Records = Iterable[tuple[bytes, bytes]]
 
 
 class Cover:
-    """Names that hide a lower layer's. ``upper`` gives records of layers, when first needed."""
+    """Names that hide a lower layer's. ``upper`` gives the records of layers above it, each once
+    and as soon as they are there: some are still being unpacked when it is first asked."""
 
     def __init__(self, upper: Callable[[], Iterator[Records]]) -> None:
         self._upper = upper
-        self._names: set[bytes] | None = None
+        self._names: set[bytes] = set()
         self._opaque: set[bytes] = set()
+        self._size = 0
 
     def hides(self, path: bytes) -> bool:
         """Whether a file of that name is replaced, or goes with a directory above it."""
-        if self._names is None:
-            self._names = self._collect()
+        for records in self._upper():
+            self._collect(records)
         if path in self._names:
             return True
         while path:
@@ -41,17 +43,14 @@ class Cover:
                 return True
         return False
 
-    def _collect(self) -> set[bytes]:
-        found: set[bytes] = set()
-        size = 0
-        for records in self._upper():
-            for path, record in records:
-                size += len(path)
-                kind = kind_of(record)
-                if kind == OPAQUE_CODE:
-                    self._opaque.add(path)
-                elif kind != DIRECTORY_CODE:
-                    found.add(path)
-                if len(found) + len(self._opaque) >= MOST_NAMES or size >= MOST_BYTES:
-                    return found
-        return found
+    def _collect(self, records: Records) -> None:
+        names, opaque = self._names, self._opaque
+        for path, record in records:
+            if len(names) + len(opaque) >= MOST_NAMES or self._size >= MOST_BYTES:
+                return
+            self._size += len(path)
+            kind = kind_of(record)
+            if kind == OPAQUE_CODE:
+                opaque.add(path)
+            elif kind != DIRECTORY_CODE:
+                names.add(path)

@@ -17,7 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-FORMAT = 3
+    from .tar_reader import Member
+
+FORMAT = 4
 
 WHITEOUT, OPAQUE, HARD_LINK = "whiteout", "opaque", "link"
 KINDS = (
@@ -49,6 +51,9 @@ META = struct.Struct("<BIHIIqIQ32sIIH")
 
 The target and the extended attributes, as the JSON text of an entry, follow.
 """
+
+CHECKED = struct.Struct("<BIH8xq4xQ")
+"""Of the same: kind, number, mode, mtime (s) and size, which a shared file is compared by."""
 
 NUMBER = struct.Struct("<I")
 SHA256 = slice(META.size - 42, META.size - 10)
@@ -103,6 +108,22 @@ def pack(
         + target
         + xattrs
     )
+
+
+def pack_file(member: Member, number: int, sha256: bytes) -> bytes:
+    """A file's record, as :func:`pack` makes it; most records are. Raises: struct.error."""
+    seconds, nanoseconds = divmod(member.mtime, NANOSECONDS)
+    record = META.pack(
+        FILE_CODE, number, member.mode, member.uid, member.gid, seconds, nanoseconds, member.size,
+        sha256, 0, 0, 0,
+    )  # fmt: skip
+    return record + xattrs_text(member.xattrs) if member.xattrs else record
+
+
+def pool_name(number: int) -> str:
+    """What an inode is called in its pool. ext4 compares a new name with all that stand in its
+    block of the directory: long names are fewer."""
+    return f"{number:040}"
 
 
 def kind_of(record: bytes) -> int:

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from ...errors import StoreError
 from ...oci import entry
-from .index import FILE_CODE, KINDS, META, SYMLINK_CODE, Meta, xattrs_from
+from .index import (
+    CHECKED,
+    FILE_CODE,
+    KINDS,
+    META,
+    SYMLINK_CODE,
+    Meta,
+    number_of,
+    pool_name,
+    xattrs_from,
+)
 from .merge import LAYER_BYTES, SHARED_COST, Directory, Tree, identity
 from .pool import Metadata, set_times, write_all
 
@@ -220,19 +230,19 @@ class Linker:
     def _link(self, fd: int, name: bytes, leaf: bytes) -> None:
         position = leaf[0] | leaf[1] << 8
         pool = self._pools[position]
-        number = str(int.from_bytes(leaf[LAYER_BYTES + 1 : LAYER_BYTES + 5], "little"))
-        if position not in self._unchecked and not self._is_unchanged(pool, number, leaf):
+        source = pool_name(number_of(leaf[LAYER_BYTES:]))
+        if position not in self._unchecked and not _is_unchanged(pool, source, leaf):
             raise AlteredLayer(position)
         if self._shown is not None:
-            pool, number = self._apart(position, number, leaf)
+            pool, source = self._apart(position, source)
         try:
-            os.link(number, name, src_dir_fd=pool, dst_dir_fd=fd, follow_symlinks=False)
+            os.link(source, name, src_dir_fd=pool, dst_dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             if error.errno not in COPY_INSTEAD:
                 raise
-            self._copy(fd, name, pool, number, leaf)
+            self._copy(fd, name, pool, source)
 
-    def _apart(self, position: int, number: str, leaf: bytes) -> tuple[int, str]:
+    def _apart(self, position: int, number: str) -> tuple[int, str]:
         """Where to link from: the pool, or a copy where another place of the layer shows this."""
         assert self._shown is not None, "some layer stands twice"
         pool = self._pools[position]
@@ -240,19 +250,12 @@ class Linker:
             return pool, number
         name = f"{position}-{number}"
         try:
-            self._copy(self._copies, os.fsencode(name), pool, number, leaf)
+            self._copy(self._copies, os.fsencode(name), pool, number)
         except FileExistsError:
             pass  # one more name of it
         return self._copies, name
 
-    def _is_unchanged(self, pool: int, number: str, leaf: bytes) -> bool:
-        try:
-            found = os.stat(number, dir_fd=pool, follow_symlinks=False)
-        except OSError:
-            return False
-        return is_unchanged(leaf, found)
-
-    def _copy(self, fd: int, name: bytes, pool: int, number: str, leaf: bytes) -> None:
+    def _copy(self, fd: int, name: bytes, pool: int, number: str) -> None:
         """A copy of an inode that cannot have one more name here."""
         found = os.stat(number, dir_fd=pool, follow_symlinks=False)
         self._current = name
@@ -317,15 +320,17 @@ def copy_content(source: int, target: int) -> None:
             write_all(target, memoryview(piece))
 
 
-def is_unchanged(leaf: bytes, found: os.stat_result) -> bool:
+def _is_unchanged(pool: int, name: str, leaf: bytes) -> bool:
     """Whether a file of a pool still looks as it was made: size, mode and (to 2 s) time.
 
     Times that not every file system can hold are not compared.
     """
-    if leaf[LAYER_BYTES] != FILE_CODE:
-        return True
-    _, _, mode, _, _, seconds, _, size, *_ = META.unpack_from(leaf, LAYER_BYTES)
-    return (
+    try:
+        found = os.stat(name, dir_fd=pool, follow_symlinks=False)
+    except OSError:
+        return False
+    kind, _, mode, seconds, size = CHECKED.unpack_from(leaf, LAYER_BYTES)
+    return kind != FILE_CODE or (
         found.st_size == size
         and (found.st_mode ^ mode) & 0o777 == 0
         and stat.S_ISREG(found.st_mode)

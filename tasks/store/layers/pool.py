@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from ...errors import LayerError
 from ...oci import entry
+from .index import pool_name
 from .pax import Extent
 from .tar_reader import Member, TarReader
 
@@ -92,7 +93,7 @@ class Metadata:
                 self.describe(number, "owner", f"{uid}:{gid}: an ordinary user owns all here")
         elif uid != self._uid or gid != self._gid:
             try:
-                os.chown(str(number), uid, gid, dir_fd=pool, follow_symlinks=False)
+                os.chown(pool_name(number), uid, gid, dir_fd=pool, follow_symlinks=False)
             except OSError as error:
                 self._refused(error, number, "owner", f"{uid}:{gid}")
 
@@ -133,7 +134,7 @@ class Pool:
         """Make a file and return its sha256."""
         mode = member.mode
         late_mode = mode & self._late_bits or (self._metadata.single and mode & 0o200 == 0)
-        fd = os.open(str(number), CREATE, 0o600 if late_mode else mode, dir_fd=self._fd)
+        fd = os.open(pool_name(number), CREATE, 0o600 if late_mode else mode, dir_fd=self._fd)
         try:
             if member.extents is not None:
                 digest = write_sparse(fd, reader.content(), member.size, member.extents)
@@ -157,7 +158,7 @@ class Pool:
     def add_symlink(self, number: int, member: Member) -> None:
         target = member.link
         try:
-            os.symlink(target, os.fsencode(str(number)), dir_fd=self._fd)
+            os.symlink(target, pool_name(number).encode(), dir_fd=self._fd)
         except OSError as error:
             if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL):
                 raise LayerError(
@@ -167,12 +168,14 @@ class Pool:
             raise
         self._metadata.own_node(self._fd, number, member.uid, member.gid)
         if member.xattrs:
-            self._metadata.set_xattrs(f"{self._path}/{number}", number, member.xattrs, follow=False)
-        set_times(str(number), member.mtime, self._fd)
+            self._metadata.set_xattrs(
+                f"{self._path}/{pool_name(number)}", number, member.xattrs, follow=False
+            )
+        set_times(pool_name(number), member.mtime, self._fd)
 
     def add_node(self, number: int, member: Member, reader: TarReader) -> None:
         """A device or fifo; where this host refuses it, an empty file that nobody takes for one."""
-        name, kind, device = str(number), member.type, member.device
+        name, kind, device = pool_name(number), member.type, member.device
         mode = NODE_TYPES[kind] | member.mode & 0o777
         try:
             os.mknod(name, mode, os.makedev(*device), dir_fd=self._fd)
@@ -188,7 +191,9 @@ class Pool:
         if member.mode & self._metadata.late_bits:
             os.chmod(name, member.mode, dir_fd=self._fd)
         if member.xattrs:
-            self._metadata.set_xattrs(f"{self._path}/{number}", number, member.xattrs, follow=False)
+            self._metadata.set_xattrs(
+                f"{self._path}/{pool_name(number)}", number, member.xattrs, follow=False
+            )
         set_times(name, member.mtime, self._fd)
 
 

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from ...errors import LayerError
 from ...oci import entry
 from . import pax
-from .header import BLOCK, FIELDS, USTAR_MAGIC, ZERO_BLOCK, check_sum, number, text
+from .header import (
+    BLOCK,
+    FIELDS,
+    USTAR_MAGIC,
+    ZERO_BLOCK,
+    access,
+    check_sum,
+    number,
+    often,
+    text,
+)
 from .source import over
 
 HARD_LINK = "link"
@@ -128,6 +138,12 @@ class TarReader:
 
     def _next_header(self) -> bytes | None:
         """The next header block, or None at the end of the archive."""
+        start = self._position + self._padding
+        block = self._buffer[start : start + BLOCK]
+        if len(block) == BLOCK and block[0] and not self._pending:
+            self._position = start + BLOCK
+            self._padding = 0
+            return block
         if self._pending or self._padding:
             self._skip_rest()
         if len(self._buffer) == self._position and not self._more():
@@ -207,31 +223,34 @@ class TarReader:
         self._pending = stored
         self._padding = -stored % BLOCK
 
+    def _set_file_content(self, member: Member) -> None:
+        stored = member.size = member.stored
+        if not 0 <= stored <= pax.MAX_SIZE:
+            raise ValueError
+        self._pending = stored
+        self._padding = -stored % BLOCK
+
     def _member(
         self, block: bytes, local: list[tuple[bytes, bytes]], long_name: bytes, long_link: bytes
     ) -> Member:
-        name, mode, uid, gid, size, mtime, kind, link, magic, major, minor, prefix = FIELDS.unpack(
-            block
-        )
+        name, owned, size, mtime, kind, link, magic, major, minor, prefix = FIELDS.unpack(block)
         member = Member()
         member.name = long_name or text(name)
-        if not long_name and prefix[0] and magic[:6] == USTAR_MAGIC[:6]:
+        if prefix[0] and not long_name and magic[:6] == USTAR_MAGIC[:6]:
             member.name = text(prefix) + b"/" + member.name
-        member.link = long_link or text(link)
+        member.link = long_link or (text(link) if link[0] else b"")
         member.type = TYPES[kind]
         try:
-            member.mode = number(mode) & 0o7777
-            member.uid = number(uid)
-            member.gid = number(gid)
+            member.mode, member.uid, member.gid = access(owned)
             member.stored = number(size)
-            member.mtime = number(mtime) * pax.NANOSECONDS
+            member.mtime = often(mtime) * pax.NANOSECONDS
             member.device = (number(major), number(minor)) if kind in b"34" else NO_DEVICE
             member.xattrs = NO_XATTRS
             member.extents = None
-            records = NO_RECORDS
-            if local or self._globals:
-                records = self._apply_records(member, local)
-            self._finish(member, block, kind, records, local)
+            if local or self._globals or kind != b"0" or member.name[-1:] == b"/":
+                self._finish(member, block, kind, local)
+            else:
+                self._set_file_content(member)
         except ValueError:
             raise LayerError(
                 f"the header of {member.name!r} is damaged", subject=self._subject
@@ -262,29 +281,25 @@ class TarReader:
         return records
 
     def _finish(
-        self,
-        member: Member,
-        block: bytes,
-        kind: bytes,
-        records: dict[bytes, bytes],
-        local: list[tuple[bytes, bytes]],
+        self, member: Member, block: bytes, kind: bytes, local: list[tuple[bytes, bytes]]
     ) -> None:
-        """Sizes, sparse maps and what a trailing slash means. Raises: ValueError."""
+        """PAX records, sizes, sparse maps, what a trailing slash means. Raises: ValueError."""
+        records = NO_RECORDS
+        if local or self._globals:
+            records = self._apply_records(member, local)
         if member.type == entry.FILE and kind in b"0\0" and member.name.endswith(b"/"):
             member.type = entry.DIRECTORY
         if member.type != entry.FILE:
             member.stored = member.size = 0
             self._set_content(0)
             return
-        if not 0 <= member.stored <= pax.MAX_SIZE:
-            raise ValueError
-        member.size = stored = member.stored
+        self._set_file_content(member)
+        stored = member.stored
         if kind == b"S":
             real, extents = pax.old_sparse(block, self._take, self._header_bytes)
             member.size, member.extents = real, pax.check_extents(extents, real, stored)
         elif b"GNU.sparse.major" in records or b"GNU.sparse.size" in records:
-            stored = self._pax_sparse(member, records, local)
-        self._set_content(stored)
+            self._set_content(self._pax_sparse(member, records, local))
 
     def _pax_sparse(
         self, member: Member, records: dict[bytes, bytes], local: list[tuple[bytes, bytes]]

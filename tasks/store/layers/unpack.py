@@ -49,6 +49,7 @@ MOST_TARGET = 4095
 MOST_NAME = 255
 
 
+SLASH = 0x2F
 AWKWARD_STARTS = (b".", b"/", b"")
 
 
@@ -60,10 +61,10 @@ def clean_path(name: bytes) -> bytes:
 
     Raises: UnsafeEntry where ``..`` would climb above the root.
     """
-    if name.startswith(b"./"):
+    if name[:2] == b"./":
         name = name[2:]
     if name[:1] not in AWKWARD_STARTS and b"/." not in name and b"//" not in name:
-        return name[:-1] if name.endswith(b"/") else name
+        return name[:-1] if name[-1] == SLASH else name
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b"..":
@@ -126,7 +127,10 @@ class LayerWriter:
             )
         if abs(member.mtime) > LATEST:
             raise LayerError("the time is none that a system has", subject=repr(member.name))
-        self._makers[member.type](member, path, reader)
+        try:
+            self._makers[member.type](member, path, reader)
+        except struct.error:
+            raise LayerError("a number in the header is too large", subject=repr(path)) from None
 
     def _stop(self, limit: str, message: str) -> None:
         raise over(limit, message, subject=self._subject)
@@ -158,19 +162,16 @@ class LayerWriter:
         self.whiteouts += 1
 
     def _record(self, member: Member, path: bytes, number: int, **more: Any) -> None:
-        try:
-            record = index.pack(
-                index.CODES[member.type],
-                number,
-                mode=member.mode,
-                uid=member.uid,
-                gid=member.gid,
-                mtime=member.mtime,
-                xattrs=index.xattrs_text(member.xattrs),
-                **more,
-            )
-        except struct.error:
-            raise LayerError("a number in the header is too large", subject=repr(path)) from None
+        record = index.pack(
+            index.CODES[member.type],
+            number,
+            mode=member.mode,
+            uid=member.uid,
+            gid=member.gid,
+            mtime=member.mtime,
+            xattrs=index.xattrs_text(member.xattrs),
+            **more,
+        )
         self._writer.add(path, record)
 
     def _file(self, member: Member, path: bytes, reader: TarReader) -> None:
@@ -185,7 +186,7 @@ class LayerWriter:
             self.absent += 1
         else:
             sha256 = self._pool.add_file(number, member, reader)
-        self._record(member, path, number, size=member.size, sha256=sha256)
+        self._writer.add(path, index.pack_file(member, number, sha256))
 
     def _directory(self, member: Member, path: bytes, reader: TarReader) -> None:
         self._record(member, path, self._writer.count)

@@ -70,11 +70,20 @@ def is_ready(build: Build, position: int, wanting: frozenset[int]) -> bool:
     return facts is not None and not (position in wanting and facts["absent"])
 
 
-def _upper(build: Build, position: int) -> Iterator[Records]:
-    """The records of those layers above ``position`` that are unpacked, the uppermost first."""
-    for source in reversed(build.layers[position + 1 :]):
-        if load_facts(build, source) is not None:
-            yield index.records_of(build.layer_path(source) / unpack.INDEX_FILE)
+def _upper(build: Build, position: int) -> Callable[[], Iterator[Records]]:
+    """Gives the records of the layers above ``position``, the uppermost first: each once, when it
+    is unpacked."""
+    missing = list(reversed(build.layers[position + 1 :]))
+
+    def arrived() -> Iterator[Records]:
+        for source in [
+            x for x in missing if os.path.exists(build.layer_path(x) / unpack.LAYER_FILE)
+        ]:
+            missing.remove(source)
+            if load_facts(build, source) is not None:
+                yield index.records_of(build.layer_path(source) / unpack.INDEX_FILE)
+
+    return arrived
 
 
 def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> Crew:
@@ -95,7 +104,7 @@ def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> C
             ahead=build.forks,
             advance=advance,
             note=note,
-            cover=None if partial else Cover(lambda: _upper(build, position)),
+            cover=None if partial else Cover(_upper(build, position)),
             partial=build.layer_path(source) if partial else None,
         )
 
