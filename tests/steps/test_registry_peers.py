@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tasks.store.registry.client import RegistryClient
 from tasks.store.registry.endpoint import Endpoint
 from tasks.store.registry.push import has_blob, push_blob, push_bytes, push_manifest
 from tests.support.certificates import Authority
+from tests.support.command import doit_oci
 from tests.support.docker_registry import RegistryServer, free_port, skopeo
 from tests.support.fake_registry import FakeRegistry
 from tests.support.guarded import (
@@ -26,11 +28,13 @@ from tests.support.guarded import (
     in_home,
     running_guarded,
     running_token_registry,
+    write_json,
 )
 from tests.support.images import Document, layer, make_image, push, sha256
 from tests.support.nginx import running_nginx
 from tests.support.pulling import QUICK, Noting, Puller
 
+SIGNATURE = "hunter2"
 LOG = "log_format all '$request_uri|$http_authorization|$http_cookie';"
 
 
@@ -47,36 +51,75 @@ def digest_by_skopeo(place: str, *, credentials: str = "") -> str:
     return str(json.loads(skopeo("inspect", *flags, f"docker://{place}"))["Digest"])
 
 
-@pytest.mark.parametrize("elsewhere", ["127.0.0.1", "localhost"])
-@pytest.mark.parametrize("status", [302, 307])
-def test_credentials_stay_behind_where_a_real_server_redirects_blobs(
-    elsewhere: str, status: int, guarded: RegistryServer, puller: Puller, tmp_path: Path
-) -> None:
-    log = tmp_path / "asked"
+@contextlib.contextmanager
+def redirecting(
+    folder: Path, guarded: RegistryServer, *, status: int = 307, elsewhere: str = "127.0.0.1"
+) -> Iterator[tuple[str, Path]]:
+    """The guarded registry behind an nginx that redirects blobs to another, with a signature.
+
+    Its host, and the log of what the other was asked, with credentials and cookies.
+    """
+    log = folder / "asked"
     storage = (
         f"access_log {log} all; location / {{ proxy_pass http://{guarded.host}; "
         f"proxy_set_header Authorization 'Basic {encoded()}'; }}"
     )
-    with running_nginx(tmp_path / "storage", http=LOG, server=storage) as there:
-        target = f"http://{elsewhere}:{there.rpartition(':')[2]}$request_uri?signature=hunter2"
+    with running_nginx(folder / "storage", http=LOG, server=storage) as there:
+        target = f"http://{elsewhere}:{there.rpartition(':')[2]}$request_uri?signature={SIGNATURE}"
         front = (
             f"proxy_set_header Host $http_host; location / {{ proxy_pass http://{guarded.host}; }} "
             f"location ~ /blobs/ {{ if ($http_authorization) {{ return {status} {target}; }} "
             f"proxy_pass http://{guarded.host}; }} "
             "add_header Set-Cookie 'session=secret; Path=/' always;"
         )
-        with running_nginx(tmp_path / "front", server=front) as host:
-            in_home(puller, host)
-            puller.pull(f"{host}/team/app:1")
-            asked = log.read_text().splitlines()
-            theirs = digest_by_skopeo(f"{host}/team/app:1", credentials=f"{USER}:{SECRET}")
+        with running_nginx(folder / "front", server=front) as host:
+            yield host, log
+
+
+@pytest.mark.parametrize("elsewhere", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("status", [302, 307])
+def test_credentials_stay_behind_where_a_real_server_redirects_blobs(
+    elsewhere: str, status: int, guarded: RegistryServer, puller: Puller, tmp_path: Path
+) -> None:
+    front = redirecting(tmp_path, guarded, status=status, elsewhere=elsewhere)
+    with front as (host, log):
+        in_home(puller, host)
+        puller.pull(f"{host}/team/app:1")
+        asked = log.read_text().splitlines()
+        theirs = digest_by_skopeo(f"{host}/team/app:1", credentials=f"{USER}:{SECRET}")
     assert puller.stored() == {theirs, *IMAGE.blobs}
     assert len(asked) >= len(IMAGE.blobs)
     for line in asked:
         address, authorization, cookie = line.split("|")
-        assert address.endswith("?signature=hunter2")
+        assert address.endswith(f"?signature={SIGNATURE}")
         assert (authorization, cookie) == ("-", "-")
-    assert "hunter2" not in "".join(puller.progress.notes)
+    assert SIGNATURE not in "".join(puller.progress.notes)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["let in", "refused"])
+def test_nothing_secret_is_said_or_left_on_the_disk(
+    is_known: bool, guarded: RegistryServer, tmp_path: Path
+) -> None:
+    password = SECRET if is_known else "hunter3"
+    project = tmp_path / "project"
+    project.mkdir()
+    with redirecting(tmp_path, guarded) as (host, _):
+        write_json(
+            tmp_path / "docker/config.json",
+            {"auths": {host: {"auth": encoded(secret=password)}}},
+        )
+        (project / "images.toml").write_text(
+            f'[[registry]]\nprefix = "{host}"\ninsecure = true\n'
+            f'[images.a]\nimage = "{host}/team/app:1"\nplatforms = ["linux/amd64"]\n'
+        )
+        env = {"DOCKER_CONFIG": str(tmp_path / "docker"), "HOME": str(tmp_path)}
+        for words in (["layout:a", "--json"], ["lock", "--update"], ["inspect", "a"], ["report"]):
+            done = doit_oci(project, *words, env=env)
+            said = done.stdout + done.stderr
+            left = [path.read_bytes() for path in project.rglob("*") if path.is_file()]
+            for secret in (password, encoded(secret=password), SIGNATURE, "session=secret"):
+                assert not [each for each in (said, *left) if secret.encode() in each], words
+        assert (project / "images.lock").exists() == is_known
 
 
 class Dawdling(Noting):

@@ -14,7 +14,8 @@ from tasks.oci.registry_settings import Mirror, Registry, parse_registry
 from tasks.store.registry.address import origin
 from tasks.store.registry.auth import is_own_realm
 from tasks.store.registry.challenge import parse_challenges
-from tasks.store.registry.endpoint import endpoints
+from tasks.store.registry.endpoint import Endpoint, endpoints
+from tasks.store.registry.host_settings import host_registries, with_host_certificates
 from tasks.store.registry.limits import Limits
 from tasks.store.registry.transfer import continues, parse_content_range
 
@@ -236,3 +237,43 @@ def test_table_becomes_settings() -> None:
         mirrors=(Mirror(location="m.io", insecure=True, pull_from="tag-only"),),
         password_env="P",
     )
+
+
+@pytest.mark.parametrize("place", ["containers", "docker"])
+def test_certificates_of_the_whole_machine_are_found(place: str, tmp_path: Path) -> None:
+    folder = tmp_path / place / "certs.d" / "r.io:5000"
+    folder.mkdir(parents=True)
+    for name in ("b.crt", "a.crt", "c.cert", "c.key", "alone.cert"):
+        (folder / name).touch()
+    endpoint = Endpoint(host="r.io:5000", repository="a", name="r.io:5000/a")
+    found = with_host_certificates(endpoint, {}, system=tmp_path)
+    assert found.authorities == (folder / "a.crt", folder / "b.crt")
+    assert found.client_certificates == ((folder / "c.cert", folder / "c.key"),)
+    other = endpoint.replacing(host="r.io", name="r.io/a")
+    assert with_host_certificates(other, {}, system=tmp_path) == other
+
+
+def test_later_drop_in_stands_before_what_came_earlier(tmp_path: Path) -> None:
+    def write(path: Path, location: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'[[registry]]\nprefix = "r.io"\nlocation = "{location}"\n')
+
+    system, home = tmp_path / "etc", tmp_path / "home"
+    environ = {"HOME": str(home)}
+
+    def location() -> list[str]:
+        found = host_registries(environ, warn=pytest.fail, system=system)
+        return [registry.location for registry in found]
+
+    assert location() == []
+    for path, word in (
+        (system / "containers/registries.conf", "main"),
+        (system / "containers/registries.conf.d/1.conf", "first"),
+        (system / "containers/registries.conf.d/2.conf", "second"),
+        (home / ".config/containers/registries.conf.d/1.conf", "own"),
+    ):
+        write(path, word)
+        assert location() == [word]
+    write(home / "alone.conf", "alone")
+    environ["CONTAINERS_REGISTRIES_CONF"] = str(home / "alone.conf")
+    assert location() == ["alone"]
