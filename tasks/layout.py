@@ -62,7 +62,7 @@ def write_layout(
         write_atomic(destination / "oci-layout", MARKER, sync=False)
         for digest in contents:
             _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
-        write_atomic(destination / "index.json", index_json(manifests, tag))
+        write_atomic(destination / "index.json", index_json(manifests, tag), sync_name=False)
         _remove_others(destination, contents)
     except OSError as cause:
         raise store_error(cause, destination) from cause

@@ -20,15 +20,17 @@ PATH_TRANSPORTS = ("oci", "oci-archive", "docker-archive", "dir")
 FOREIGN_TRANSPORTS = ("containers-storage", "docker-daemon", "sif", "ostree", "tarball", "atomic")
 NAME_LIMIT = 255
 
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-HOST = re.compile(
+# Patterns are compiled where a name needs them, which a plain one does not: each takes as long as
+# loading a module.
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+HOST = (
     r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
     r"(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
-    r"|\[[0-9a-fA-F:.]{2,45}\])(?::([0-9]{1,5}))?"
+    r"|\[[0-9a-fA-F:.]{2,45}\])"
 )
-PATH_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
-BARE_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
-BUILTIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+BARE_IDENTIFIER = r"[0-9a-f]{64}"
+BUILTIN_NAME = r"[a-z0-9][a-z0-9._-]*"
 
 
 class ImageReference(Value):
@@ -85,7 +87,7 @@ def parse_image(text: str, *, folder: Path) -> ImageReference:
     if colon and transport in PATH_TRANSPORTS:
         return _parse_path(transport, rest, text, folder)
     if colon and transport == "builtin":
-        if not BUILTIN_NAME.fullmatch(rest):
+        if not re.fullmatch(BUILTIN_NAME, rest):
             raise InvalidReference("not the name of a built-in image", subject=text)
         return ImageReference(transport="builtin", repository=rest)
     if colon and transport in FOREIGN_TRANSPORTS:
@@ -139,7 +141,7 @@ def _split_tag(name: str, text: str) -> tuple[str, str]:
     head, colon, tag = name.rpartition(":")
     if not colon or "/" in tag or tag.endswith("]"):
         return name, ""
-    if not TAG.fullmatch(tag):
+    if not is_plain(tag) and not re.fullmatch(TAG, tag):
         raise InvalidReference(
             f'"{tag[:80]}" is no tag; expected at most 128 letters, digits, "_", "." and "-"',
             subject=text,
@@ -156,22 +158,46 @@ def _split_registry(name: str) -> tuple[str, str]:
 
 
 def _check_name(registry: str, repository: str, text: str) -> None:
-    host = HOST.fullmatch(registry)
-    if not host or (host[1] and not 0 < int(host[1]) < 65536):
+    if not is_host(registry):
         raise InvalidReference(f'"{registry}" is no registry host', subject=text)
     if len(registry) + 1 + len(repository) > NAME_LIMIT:
         raise InvalidReference(f"the name is longer than {NAME_LIMIT} characters", subject=text)
     if repository and repository != repository.lower():
         raise InvalidReference("the repository name must be lower case", subject=text)
-    if not all(PATH_COMPONENT.fullmatch(part) for part in repository.split("/")):
+    if not all(is_component(part) for part in repository.split("/")):
         raise InvalidReference(
             f'"{repository}" is no repository name',
             subject=text,
             hint="write it like registry.example/team/name:tag",
         )
-    if BARE_IDENTIFIER.fullmatch(repository):
+    if len(repository) == 64 and re.fullmatch(BARE_IDENTIFIER, repository):
         raise InvalidReference(
             "64 hexadecimal digits are an identifier, not a name",
             subject=text,
             hint=f"an image by digest is written name@sha256:{repository}",
         )
+
+
+def is_host(text: str) -> bool:
+    """A name or an address with or without a port.
+
+    >>> is_host("registry.example:5000"), is_host("-x")
+    (True, False)
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ""
+    elif not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        return False
+    return all(is_plain(part) for part in host.split(".")) or bool(re.fullmatch(HOST, host))
+
+
+def is_component(text: str) -> bool:
+    """One part of a repository's name."""
+    plain = is_plain(text) and text == text.lower()
+    return plain or bool(re.fullmatch(PATH_COMPONENT, text))
+
+
+def is_plain(text: str) -> bool:
+    """Nothing but letters and digits, and not so many that a limit could matter."""
+    return text.isascii() and text.isalnum() and len(text) < 64

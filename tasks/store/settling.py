@@ -18,7 +18,7 @@ MANY = 3
 
 
 class Settling:
-    """Blobs that were checked come in from any thread; leaving waits until all have their names.
+    """Blobs that were checked come in from any thread; leaving helps until all have their names.
 
     Raises, on leaving: the first StoreError; the other blobs are settled all the same.
     """
@@ -75,6 +75,7 @@ class Settling:
             self._changed.notify()
         # An interrupt is not kept waiting.
         if self._thread is not None and isinstance(error, Exception | None):
+            self._work()
             self._thread.join()
             if error is None and self._failure is not None:
                 raise self._failure

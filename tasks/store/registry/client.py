@@ -52,7 +52,7 @@ ERROR_LIMIT = 64 << 10
 ERROR_TIME = 10.0
 TAGS_LIMIT = 8 << 20
 TAG_PAGES = 1000
-NEXT_PAGE = re.compile(r'<[^>?]*\?([^>#]*)[^>]*>[^,]*;\s*rel="?next"?')
+NEXT_PAGE = r'<[^>?]*\?([^>#]*)[^>]*>[^,]*;\s*rel="?next"?'
 
 
 class RegistryClient:
@@ -357,5 +357,5 @@ def next_page(link: str) -> str:
     >>> next_page('</v2/a/tags/list?n=2&last=b>; rel="next"')
     'n=2&last=b'
     """
-    match = NEXT_PAGE.search(link)
+    match = re.search(NEXT_PAGE, link)
     return match[1] if match else ""

@@ -6,6 +6,7 @@ containers-registries.conf.d(5), containers-certs.d(5).
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
 
 SYSTEM = Path("/etc")
-TABLE = re.compile(rb"^\s*\[\[\s*registry\s*\]\]", re.MULTILINE)
+TABLE = rb"(?m)^\s*\[\[\s*registry\s*\]\]"
 
 
 def host_registries(
@@ -36,7 +37,7 @@ def host_registries(
             raw = path.read_bytes()
         except OSError:
             continue
-        if not TABLE.search(raw):
+        if b"registry" not in raw or not re.search(TABLE, raw):
             continue
         for registry in _parse(raw, path, warn):
             found[registry.prefix] = registry
@@ -53,10 +54,15 @@ def _configuration_files(environ: Mapping[str, str], system: Path) -> list[Path]
         folders.append(home)
     mains = [folder / "registries.conf" for folder in folders]
     main = [path for path in mains if path.is_file()][-1:]
-    drop_ins = [
-        path for folder in folders for path in sorted((folder / "registries.conf.d").glob("*.conf"))
-    ]
-    return main + drop_ins
+    return main + [path for folder in folders for path in _drop_ins(folder / "registries.conf.d")]
+
+
+def _drop_ins(folder: Path) -> list[Path]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(".conf")]
 
 
 def _configuration_home(environ: Mapping[str, str]) -> Path | None:

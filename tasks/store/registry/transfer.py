@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .reply import Reply
 
-CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
+CONTENT_RANGE = r"(?a)bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 NOT_FOUND = 404
 WHOLE = frozenset({200})
 PARTIAL = frozenset({200, 206, 416})
-BUFFER = 1 << 20
-BATCH = BUFFER // 2
+BATCH = 512 << 10
 HAND_OVER = 0.5
 
 
@@ -49,7 +48,7 @@ def parse_content_range(text: str) -> ContentRange | None:
     >>> parse_content_range("bytes 5-9/10")
     ContentRange(first=5, last=9, total=10)
     """
-    match = CONTENT_RANGE.fullmatch(text.strip())
+    match = re.fullmatch(CONTENT_RANGE, text.strip())
     if not match:
         return None
     first, last = int(match[1]), int(match[2])

@@ -6,7 +6,6 @@ import threading
 
 from ...errors import ContentError, RegistryError
 from ...oci.digest import new_hash
-from ..registry.transfer import BUFFER, Cancelled, Transfer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ..settling import Settling
 
 FEW, SMALL = 3, 4 << 20
+BUFFER = 1 << 20
 
 
 def are_few(blobs: Sequence[Descriptor]) -> bool:
@@ -75,6 +75,8 @@ class Worker:
         self.moved = 0
 
     def work(self) -> None:
+        from ..registry.transfer import Cancelled
+
         try:
             while not self.stop.is_set():
                 try:
@@ -106,6 +108,9 @@ class Worker:
         return Telling(self._progress, descriptor)
 
     def _from_any(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
+        # Loaded while the first answers are on their way.
+        from ..registry.transfer import Transfer
+
         for number, client in enumerate(self._clients):
             transfer = Transfer(client, buffer=self._buffer, stop=self.stop)
             try:
