@@ -34,8 +34,13 @@ def signature(path: str) -> list[int]:
 
 
 def place(path: str) -> list[int]:
-    """What changes when a directory is replaced: device and inode."""
-    return signature(path)[:2]
+    """What changes when a directory is replaced, or given to somebody else with all that is in it:
+    device, inode and owner."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return []
+    return [found.st_dev, found.st_ino, found.st_uid, found.st_gid]
 
 
 def is_settled(signed: list[int], now: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -92,9 +93,15 @@ class Runner:
         return done.stdout.decode() + done.stderr.decode()
 
     def built(self) -> set[str]:
-        """What is there now; the lock is as it was."""
+        """Whose layers are there to be cached, which a build alone fetches; the lock is as it was."""
         assert (self.project / "images.lock").read_bytes() == self.lock
-        return {path.name for path in (self.project / "build" / "bundles").iterdir()}
+        found = set()
+        for name, image in json.loads(self.lock)["images"].items():
+            (platform,) = image["platforms"].values()
+            digest = platform["layers"][0]["digest"].replace(":", "/")
+            if (self.project / "build" / "blobs" / digest).exists():
+                found.add(name)
+        return found
 
     def check_shards(self, parts: list[set[str]]) -> None:
         """``parts`` are what was there after each shard, all on one machine."""

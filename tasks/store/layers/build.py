@@ -78,12 +78,14 @@ class Build(Value):
 def load_facts(build: Build, source: LayerSource) -> dict[str, Any] | None:
     """What layer.json of an unpacked layer says, if it is one that this build can use.
 
-    One that cannot be read, on a damaged disk for example, is not.
+    One that cannot be read, on a damaged disk for example, is not, nor one that is a copy.
     """
     path = build.layer_path(source)
     try:
         facts: Any = json.loads((path / unpack.LAYER_FILE).read_bytes())
         if not isinstance(facts, dict) or not unpack.is_current(facts, source, owners=build.owners):
+            return None
+        if facts.get("place") != unpack.place(path / unpack.POOL):
             return None
         index_size = os.stat(path / unpack.INDEX_FILE).st_size
     except (OSError, ValueError):

@@ -281,6 +281,7 @@ def unpack_layer(
         "absent": layer.absent,
         "index": os.stat(directory / INDEX_FILE).st_size,
         "owners": owners,
+        "place": place(partial / POOL if partial else pool_path),
     }
     (directory / LAYER_FILE).write_text(json.dumps(facts, sort_keys=True) + "\n")
     return facts
@@ -298,6 +299,14 @@ def _take_members(
         if not error.subject.startswith(subject):
             error.subject = f"{subject}: {error.subject}".rstrip(": ")
         raise
+
+
+def place(pool: Path) -> list[int]:
+    """What a pool that was copied, restored by a CI's cache or given to somebody else has another
+    of: then nobody knows whether owners, attributes and times of its files are still theirs.
+    """
+    found = os.stat(pool)
+    return [found.st_ino, found.st_uid, found.st_gid]
 
 
 def is_current(facts: dict[str, Any], source: LayerSource, *, owners: str) -> bool:
