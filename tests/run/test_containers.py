@@ -118,7 +118,7 @@ sys.exit(exec_in(**json.loads(sys.argv[2])))
 def test_exec_runs_beside_the_container(anyone: Bundle, runtime: str) -> None:
     _detach(anyone, "sh", "-c", "touch /mark; sleep 1000", runtime=runtime)
     checkout = str(Path(__file__).resolve().parents[2])
-    script = "cat; ls /mark; echo $X; echo err >&2; exit 6"
+    script = "cat; until ls /mark 2>/dev/null; do :; done; echo $X; echo err >&2; exit 6"
     settings = {
         "run_dir": str(anyone.run_dir),
         "name": "box",
