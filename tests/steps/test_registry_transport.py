@@ -82,7 +82,7 @@ def test_certificate_of_another_name_is_refused(
 def test_certificate_that_is_over_is_refused(
     authority: Authority, puller: Puller, tmp_path: Path
 ) -> None:
-    pair = authority.sign("over", days=-1)
+    pair = authority.sign("over", days=0)
     tls = {"certificate": str(pair.cert), "key": str(pair.key)}
     with running_registry(tmp_path / "registry", http={"tls": tls}) as server:
         settings = (Registry(prefix=server.host, ca=authority.ca),)

@@ -28,7 +28,7 @@ class Authority:
     key: Path
 
     def sign(self, name: str, *, hosts: str = "IP:127.0.0.1,DNS:localhost", days: int = 2) -> Pair:
-        """A certificate for some hosts, good for ``days``; negative ones are over."""
+        """A certificate for some hosts, good for ``days``; for 0 days it is over at once."""
         pair = Pair(self.folder / f"{name}.cert", self.folder / f"{name}.key")
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={hosts}\n")
