@@ -105,12 +105,9 @@ def _is_shared(destination: Path, digest: Digest, blobs: Path) -> bool:
     left from before that was fetched anew."""
     try:
         here = _blob(destination, digest).stat()
-    except OSError:
-        return False
-    try:
         there = (blobs / digest.algorithm / digest.encoded).stat()
     except OSError:
-        return True
+        return False
     return here.st_ino == there.st_ino or here.st_ctime_ns >= there.st_ctime_ns
 
 
