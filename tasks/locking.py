@@ -93,13 +93,36 @@ class Locking:
         self._save_soon()
 
     def update(self, images: Iterable[str]) -> None:
-        """Ask what every one of the images means now, and lock that. Raises: RegistryError."""
+        """Ask what every one of the images means now, and lock that. Raises: RegistryError.
+
+        Digests of their bundles that are not those of what is built here are given up.
+        """
+        wanted = tuple(images)
         try:
-            for image in images:
+            for image in wanted:
                 platforms = self.plan.platforms(image)
                 self._lock_image(image, self.resolve_image(image, platforms, None))
         finally:
             self.flush()
+        contradicted = {name for name in self.plan.bundle_names() if self._differs(name, wanted)}
+        if contradicted:
+            kept = [name for name in self.plan.lock.bundles if name not in contradicted]
+            self._save(lambda lock: lock.pruned(lock.images, kept))
+        for name in sorted(contradicted):
+            self.plan.progress.note(f"{name}: the next build locks its digest anew")
+
+    def _differs(self, name: str, images: Iterable[str]) -> bool:
+        """Whether a bundle of one of the images is built here with another digest than locked."""
+        from .store.bundle_digest import bundle_digest
+
+        bundle = self.plan.bundle(name)
+        locked = self.plan.lock.bundle(name, str(self.plan.platform(bundle)))
+        entries, config = self.space.entries(name), self.space.config_json(name)
+        if bundle.image not in images or locked is None:
+            return False
+        if not entries.is_file() or not config.is_file():
+            return False
+        return bundle_digest(entries=entries, config_json=config) != locked[1]
 
     def _say_stale(self, image: str, known: LockedImage, reference: ImageReference) -> None:
         self._refuse_when_locked(image, f"is locked as {known.reference}, declared as {reference}")

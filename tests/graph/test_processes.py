@@ -133,6 +133,41 @@ def test_no_entry_is_lost_where_each_process_has_a_state_directory(here: Path) -
     assert [name for name in os.listdir(here) if name.startswith(".")] == []
 
 
+STUCK = """
+import time
+import tasks.rootfs
+build = tasks.rootfs.build_rootfs
+def build_rootfs(**about):
+    if about["entries"].stem == "c":
+        print("stuck", flush=True)
+        time.sleep(600)
+    return build(**about)
+tasks.rootfs.build_rootfs = build_rootfs
+"""
+
+
+def test_nobody_waits_for_what_it_does_not_need(here: Path) -> None:
+    """One process is stuck in the middle of an image; others, also of the same layer, go on."""
+    stuck = subprocess.Popen(
+        [sys.executable, "-c", STUCK + DOOR, "bundle:c"],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    try:
+        assert stuck.stdout is not None
+        assert stuck.stdout.readline() == b"stuck\n"
+        expect(doit_oci(here, *(f"bundle:{name}" for name in ("a", "b", *BUNDLES))))
+        for words in (["layout:c"], ["gc"], ["verify"], ["lock", "--update"]):
+            expect(doit_oci(here, *words))
+        assert stuck.poll() is None
+    finally:
+        stuck.kill()
+        stuck.communicate()
+    expect(doit_oci(here, "bundle:c"))
+
+
 KILLED_WHILE_IT_WRITES = """
 import os, signal
 real = os.fsync

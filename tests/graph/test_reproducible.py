@@ -92,6 +92,25 @@ def test_the_digest_does_not_depend_on_the_machine(here: Path, digest: str) -> N
     assert expect(done).strip() == digest
 
 
+def test_the_provenance_is_the_same_bytes_whoever_builds_where(here: Path, tmp_path: Path) -> None:
+    expect(doit_oci(here, "bundle:b"))
+    there = project(tmp_path / "another place, ü")
+    another = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "sh", "-c"]
+    done = subprocess.run(
+        [*another, 'umask 077; exec "$@"', "sh", sys.executable, "-c", DOOR, "bundle:b"],
+        cwd=there,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "TZ": "Asia/Kathmandu", "LC_ALL": "C"},
+        capture_output=True,
+        check=False,
+    )
+    expect(done)
+    name = "build/provenance/b.json"
+    assert (there / name).read_bytes() == (here / name).read_bytes()
+    said = (here / name).read_text()
+    assert str(tmp_path) not in said
+    assert f'"{os.uname().nodename}"' not in said
+
+
 def test_reproduce_builds_twice_and_prints_the_digest(here: Path, digest: str) -> None:
     assert expect(doit_oci(here, "reproduce", "b")).strip() == digest
 
