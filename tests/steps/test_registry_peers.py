@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,12 @@ from tasks.errors import DigestMismatch
 from tasks.oci.descriptor import Descriptor
 from tasks.oci.digest import Digest, digest_bytes
 from tasks.store.registry.client import RegistryClient
+from tasks.store.registry.credentials import auth_files
 from tasks.store.registry.endpoint import Endpoint
 from tasks.store.registry.push import has_blob, push_blob, push_bytes, push_manifest
 from tests.support.certificates import Authority
 from tests.support.command import doit_oci
-from tests.support.docker_registry import RegistryServer, free_port, skopeo
+from tests.support.docker_registry import RegistryServer, free_port, need, skopeo
 from tests.support.fake_registry import FakeRegistry
 from tests.support.guarded import (
     IMAGE,
@@ -133,10 +136,11 @@ def test_token_that_a_real_registry_takes_no_more_is_renewed_in_mid_pull(
     tmp_path: Path, authority: Authority, puller: Puller
 ) -> None:
     image = make_image(*(layer(size=5000, seed=number) for number in range(4)))
-    with running_token_registry(tmp_path, authority, image=image, is_public=True, holds=1) as (
+    with running_token_registry(tmp_path, authority, image=image, is_public=True) as (
         registry,
         server,
     ):
+        server.holds = 1
         name = f"{registry.host}/a:1"
         locked = puller.resolve(name)
         server.asked.clear()
@@ -161,6 +165,33 @@ def test_registry_at_an_ipv6_address(
     assert locked.reference == place
     # skopeo 1.9 knows no such hosts: it looks at the registry itself.
     assert puller.stored() == {digest_by_skopeo(f"{docker_registry.host}/six/app:1"), *IMAGE.blobs}
+
+
+@pytest.mark.parametrize("place", ["session", "docker", "alone"])
+def test_login_of_a_real_tool_is_found(
+    place: str, guarded: RegistryServer, puller: Puller, tmp_path: Path
+) -> None:
+    folder = tmp_path / place
+    (folder / "containers").mkdir(parents=True)
+    variable, path = {
+        "session": ("XDG_RUNTIME_DIR", folder / "containers/auth.json"),
+        "docker": ("DOCKER_CONFIG", folder / "config.json"),
+        "alone": ("REGISTRY_AUTH_FILE", folder / "any.json"),
+    }[place]
+    login = ["login", "--tls-verify=false", "--authfile", str(path), "-u", USER, "-p", SECRET]
+    subprocess.run([need("skopeo"), *login, guarded.host], check=True, capture_output=True)
+    puller.environ[variable] = str(path if place == "alone" else folder)
+    puller.pull(f"{guarded.host}/team/app:1")
+    assert puller.stored() >= set(IMAGE.blobs)
+
+
+def test_login_without_a_session_is_looked_for_where_podman_puts_it() -> None:
+    found = auth_files({"HOME": "/home/x"})
+    assert [str(path) for path in found] == [
+        f"/run/containers/{os.getuid()}/auth.json",
+        "/home/x/.config/containers/auth.json",
+        "/home/x/.docker/config.json",
+    ]
 
 
 def renamed(image: Document) -> tuple[bytes, dict[Digest, bytes]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,21 @@ def test_refused_connection_is_said_at_once(puller: Puller) -> None:
     with pytest.raises(RegistryError, match="refused"):
         puller.resolve("127.0.0.1:1/a:1")
     assert not puller.progress.notes
+
+
+def test_connection_that_does_not_come_about_is_given_up(puller: Puller) -> None:
+    puller.limits = QUICK.replacing(connect_timeout=0.2)
+    with socket.socket() as deaf, contextlib.ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        # Those that nobody accepts fill the queue; who comes then hears nothing.
+        for _ in range(3):
+            guest = waiting.enter_context(socket.socket())
+            guest.setblocking(False)
+            guest.connect_ex(deaf.getsockname())
+        with pytest.raises(RegistryError, match="no answer in time"):
+            puller.resolve(f"127.0.0.1:{deaf.getsockname()[1]}/a:1")
+    assert len(puller.progress.notes) == QUICK.attempts - 1
 
 
 def test_unknown_host_is_said(puller: Puller) -> None:

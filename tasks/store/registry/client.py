@@ -98,15 +98,16 @@ class RegistryClient:
         """``scheme://host``, which the registry's relative addresses start from."""
         return self._connection.base()
 
-    def begin(self, kind: str, digest: Digest) -> None:
+    def begin(self, kind: str, digest: Digest) -> bool:
         """Send a request for ``manifests`` or ``blobs`` that is about to be made, as it will be.
 
-        Only the connection's own wire can do that; what fails here fails again when it is made.
+        Returns whether that could be done. Only the connection's own wire can; what fails here
+        fails again when the request is made.
         """
         headers = {"Accept": ACCEPT} if kind == "manifests" else {}
         authorization = self._made.header() if self._made else None
         url = f"{self.base}/v2/{self.endpoint.repository}/{kind}/{digest}"
-        self._connection.begin(url, headers, authorization)
+        return self._connection.begin(url, headers, authorization)
 
     def head_manifest(self, reference: str) -> Digest | None:
         """The digest that a tag has now, or None where the registry does not say it."""

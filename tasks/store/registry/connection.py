@@ -77,14 +77,17 @@ class Connection:
         """The scheme works; later failures have other reasons."""
         self._is_settled = True
 
-    def begin(self, url: str, headers: Mapping[str, str], authorization: str | None) -> None:
-        """Send a GET that :meth:`follow` is about to be asked for, and leave its answer for it."""
+    def begin(self, url: str, headers: Mapping[str, str], authorization: str | None) -> bool:
+        """Send a GET that :meth:`follow` is about to be asked for, and leave its answer for it.
+
+        Returns whether that could be done.
+        """
         if not self._is_plain("GET", url, None):
-            return
+            return False
         sent = dict(headers)
         if authorization:
             sent["Authorization"] = authorization
-        self._wire().begin(self._address(url), sent)
+        return self._wire().begin(self._address(url), sent)
 
     def follow(
         self,

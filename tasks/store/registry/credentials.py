@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,8 +73,12 @@ def auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
         return (Path(alone),)
     home = environ.get("HOME")
     found: list[Path] = []
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime:
         found.append(Path(runtime, "containers", "auth.json"))
+    else:
+        # Where podman login writes for root, or without a session.
+        found.append(Path("/run/containers", str(os.getuid()), "auth.json"))
     if config := environ.get("XDG_CONFIG_HOME") or (home and f"{home}/.config"):
         found.append(Path(config, "containers", "auth.json"))
     if docker := environ.get("DOCKER_CONFIG") or (home and f"{home}/.docker"):

@@ -48,9 +48,9 @@ class WireTransport:
         self._begun: dict[Request, Wire] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
-    def begin(self, address: Address, headers: Mapping[str, str]) -> None:
+    def begin(self, address: Address, headers: Mapping[str, str]) -> bool:
         """Send a GET whose answer :meth:`send` is about to be asked for; nothing is said of what
-        goes wrong, because :meth:`send` will meet it."""
+        goes wrong, because :meth:`send` will meet it. Returns whether it was sent."""
         sent = _complete(address, headers)
         wire: Wire | None = None
         try:
@@ -59,12 +59,13 @@ class WireTransport:
         except OSError:
             if wire is not None:
                 wire.close()
-            return
+            return False
         with self._guard:
             earlier = self._begun.pop(key := _key("GET", address, sent), None)
             self._begun[key] = wire
         if earlier is not None:
             earlier.close()
+        return True
 
     def send(self, method: str, address: Address, headers: Mapping[str, str]) -> WireReply:
         """Ask, on a connection that waits or on a new one. Raises: TransportFailed."""

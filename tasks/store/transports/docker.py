@@ -140,7 +140,8 @@ class RegistrySource:
         for partial in row:
             if not partial.is_stored and not partial.offset and partial.descriptor.size:
                 kind = "manifests" if is_document(partial.descriptor) else "blobs"
-                self._clients[0].begin(kind, partial.descriptor.digest)
+                if not self._clients[0].begin(kind, partial.descriptor.digest):
+                    return
 
     def _keep(self, partial: PartialBlob, settling: Settling) -> int:
         if partial.is_stored:
