@@ -57,7 +57,7 @@ class ContainerStatus:
         self.health = load_health(folder)
         self.status = EXITED
         if self.exit_status is None:
-            self.status = PAUSED if _is_frozen(record["group"]) else RUNNING
+            self.status = PAUSED if container.is_paused(folder, record) else RUNNING
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -249,6 +249,8 @@ def _call(found: ContainerStatus, word: str) -> None:
         raise failure(f"cannot {word}: it runs without a control group of its own", found.name)
     if not call_runtime(found.folder, found.record, [word, found.identifier]):
         raise failure(f"the runtime could not {word} it; it is {found.status}", found.name)
+    if found.record["runtime"][1] == "runsc":
+        container.mark_paused(found.folder, paused=word == "pause")
 
 
 def delete_container(*, run_dir: Place, name: str, force: bool = False) -> None:
@@ -279,14 +281,6 @@ def container_stats(*, run_dir: Place, name: str) -> dict[str, int | None]:
     if not found.record["group"]:
         raise failure("has no control group of its own to read figures from", name)
     return cgroup.read_figures(found.record["group"])
-
-
-def _is_frozen(group: str) -> bool:
-    if not group:
-        return False
-    from .store import cgroup
-
-    return cgroup.is_frozen(group)
 
 
 def _status_words(each: ContainerStatus) -> str:

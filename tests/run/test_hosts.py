@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import containers
 from tests.support.bundles import NAMESPACES, Bundle, wait_for
 from tests.support.docker_registry import need
 
@@ -207,6 +208,15 @@ def test_gvisor_runs_a_bundle_with_either_network(box: Bundle, network: str) -> 
     assert done.returncode == 4, done.stderr
     assert done.stdout.startswith(b"new\n")
     assert b"Starting gVisor" in done.stdout
+    box.assert_nothing_left()
+
+
+def test_gvisor_pauses_a_container(box: Bundle) -> None:
+    assert box.run("sleep", "1000", runtime="runsc", detach=True).returncode == 0
+    for act, status in (("pause", "paused"), ("resume", "running"), ("pause", "paused")):
+        getattr(containers, f"{act}_container")(run_dir=box.run_dir, name="box")
+        assert [each.status for each in containers.list_containers(box.run_dir)] == [status]
+    containers.delete_container(run_dir=box.run_dir, name="box", force=True)
     box.assert_nothing_left()
 
 

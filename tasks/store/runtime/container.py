@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RECORD = "container.json"
 STATE = "state"
 EXITED = "exited"
+PAUSED = "paused"
 
 
 class Container:
@@ -135,6 +136,25 @@ def load_record(folder: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def is_paused(folder: str, record: dict[str, Any]) -> bool:
+    """Whether its processes are frozen, by the kernel or by a runtime that has its own way."""
+    if os.path.exists(f"{folder}/{PAUSED}"):
+        return True
+    if not record["group"]:
+        return False
+    from .. import cgroup
+
+    return cgroup.is_frozen(record["group"])
+
+
+def mark_paused(folder: str, *, paused: bool) -> None:
+    """Remember it of a runtime that does not use the kernel's freezer."""
+    if paused:
+        os.close(os.open(f"{folder}/{PAUSED}", os.O_WRONLY | os.O_CREAT, 0o600))
+    elif os.path.exists(f"{folder}/{PAUSED}"):
+        os.unlink(f"{folder}/{PAUSED}")
 
 
 def remove_tree_of_any_owner(folder: str) -> None:

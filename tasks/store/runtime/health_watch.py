@@ -11,7 +11,8 @@ import select
 import signal
 import time
 
-from .. import cgroup, kernel
+from .. import kernel
+from .container import is_paused
 from .enter import start_in_namespaces
 from .exec_process import write_process
 from .health import Health, Probe, write_health
@@ -72,8 +73,7 @@ class Watch:
         process = write_process(self._folder, self._record["name"], self._check.args)
         while True:
             time.sleep(health.pause(time.time()))
-            group = self._record["group"]
-            if not group or not cgroup.is_frozen(group):
+            if not is_paused(self._folder, self._record):
                 health.take(self._ask(process, mask))
                 write_health(self._folder, health)
 

@@ -309,8 +309,7 @@ class Session:
             raise self.settings.failure(message)
 
     def _clean(self, box: Container, status: int | None) -> None:
-        state = f"{box.path(container.STATE)}/{box.identifier}"
-        if self.unclean or self.limits_memory or os.path.exists(state):
+        if self.unclean or self.limits_memory or has_entries(box.path(container.STATE)):
             remove_group(self.group)  # the runtime is gone, or had no time to tidy up
         if self.detached and status is not None:
             self.record[container.EXITED] = status
@@ -347,6 +346,13 @@ class Session:
         if self.standard_files is not None:
             return False
         return self.has_terminal or any(os.isatty(number) for number in (0, 1, 2))
+
+
+def has_entries(folder: str) -> bool:
+    try:
+        return bool(os.listdir(folder))
+    except FileNotFoundError:
+        return False
 
 
 def log_error(text: str) -> str:
