@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import config_json as config_step
 from . import warm
+from .boot import boot_id
 from .errors import StoreError
 from .store.atomic import write_atomic
 from .warm_all import marks
@@ -32,6 +33,7 @@ def write_ready(plan: Plan, name: str, arguments: Mapping[str, Any]) -> None:
     tree = str(space.rootfs(name))
     value = {
         "version": warm.VERSION,
+        "boot": boot_id(),
         "cwd": os.getcwd(),
         "files": signed,
         "places": {tree: warm.place(tree)},
@@ -68,6 +70,7 @@ def write_all_ready(plan: Plan, names: Iterable[str]) -> None:
         return
     value = {
         "version": warm.VERSION,
+        "boot": boot_id(),
         "cwd": os.getcwd(),
         "files": signed,
         "names": lists,

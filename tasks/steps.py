@@ -10,7 +10,8 @@ import json
 import os
 
 from . import warm
-from .errors import RuntimeFailed, StaleLock, StoreError
+from .boot import READ_BACK, boot_id, is_sure
+from .errors import DoitOciError, RuntimeFailed, StaleLock, StoreError
 from .locking import Locking
 from .project.reason import ABSENT
 from .step import Step, Work
@@ -200,8 +201,19 @@ class Steps:
                 platform=str(self.plan.platform(bundle)),
             )
 
-        def stands(facts: Facts) -> bool:
+        def is_there(facts: Facts) -> bool:
             return bool(warm.place(str(destination)) == facts["place"] and entries.is_file())
+
+        def stands(facts: Facts) -> bool:
+            return is_there(facts) and is_sure(facts.get("boot"))
+
+        def recover(facts: Facts) -> bool:
+            """A tree that was made before a restart is read back, and said to be on the disk."""
+            if not is_there(facts) or not self._is_as_recorded(name):
+                return False
+            step = self.rootfs(name)
+            step.write_stamp(step.key(), parts(), {**facts, "boot": READ_BACK})
+            return True
 
         def work() -> Facts:
             layers = [
@@ -223,9 +235,28 @@ class Steps:
                 limits=limits,
                 progress=self.plan.progress,
             )
-            return {**facts, "place": warm.place(str(destination))}
+            return {**facts, "place": warm.place(str(destination)), "boot": boot_id()}
 
-        return self._step("rootfs", name, parts, stands, work, mend=lambda: self._mend(name))
+        return self._step(
+            "rootfs", name, parts, stands, work, recover=recover, mend=lambda: self._mend(name)
+        )
+
+    def _is_as_recorded(self, name: str) -> bool:
+        """Whether a tree is what its entries say, with all of its content; it is said if not."""
+        from .store.tree_check import first_difference
+
+        space, note = self.space, self.plan.progress.note
+        note(f"{name}: its rootfs was made before a restart; reading it back")
+        try:
+            difference = first_difference(
+                space.rootfs(name), space.entries(name), space.unrepresented(name)
+            )
+        except (DoitOciError, OSError) as error:
+            note(f"{name}: it cannot be read back ({error}), so it is made anew")
+            return False
+        if difference:
+            note(f"{name}: {difference.path} {difference.message}; it is made anew")
+        return difference is None
 
     def config(self, name: str) -> Step:
         from . import bundle as bundle_step

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+from .boot import boot_id
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -58,6 +60,8 @@ def load_ready(path: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     if not isinstance(found, dict) or found.get("version") != VERSION:
+        return None
+    if found.get("boot") != boot_id():
         return None
     files, places = found.get("files", {}), found.get("places", {})
     if any(signature(name) != signed for name, signed in files.items()):

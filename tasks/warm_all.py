@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 
+from .boot import boot_id
 from .warm import VERSION, signature
 
 TYPE_CHECKING = False
@@ -69,6 +70,8 @@ def is_unchanged(path: str, state: str) -> bool:
             head = json.loads(file.readline())
             known = array("Q", file.read())
         if head["version"] != VERSION or head["cwd"] != os.getcwd():
+            return False
+        if head["boot"] != boot_id():
             return False
         if any(signature(name) != signed for name, signed in head["files"].items()):
             return False

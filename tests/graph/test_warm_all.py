@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.boot import boot_id
 from tasks.warm import ALL, VERSION
 from tasks.warm_all import MANY, is_unchanged, marks
 from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
@@ -162,6 +163,7 @@ def test_of_very_many_names_every_single_one_is_looked_at(tmp_path: Path) -> Non
     state, path = str(tmp_path / "state"), tmp_path / "record"
     head = {
         "version": VERSION,
+        "boot": boot_id(),
         "cwd": os.getcwd(),
         "files": {},
         "names": {"many": names},

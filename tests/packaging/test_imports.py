@@ -21,7 +21,7 @@ import pytest
 from ..support.command import CHECKOUT
 
 TASKS = CHECKOUT / "tasks"
-GROUND = {"", "errors", "figures", "progress", "value"}
+GROUND = {"", "boot", "errors", "figures", "progress", "value"}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door", "view": "door"}
 STEPS = {
     *(

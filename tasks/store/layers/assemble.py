@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import LimitExceeded
 from ...progress import Progress
 from . import index, remote, staging, unpack
-from .build import Build, load_facts
+from .build import Build, load_facts, load_unsure
 from .materialise import (
     OPEN_DIRECTORY,
     AlteredLayer,
@@ -65,6 +65,10 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
             staging.work_directory(tmp, build.containers) as work,
             staging.work_directory(apart if is_apart else tmp) as layers_work,
         ):
+            if any(load_unsure(build, source) for source in build.layers):
+                from .read_back import settle
+
+                settle(build, layers_work, progress)
             facts = _run(build, work, layers_work, progress)
             later = (work / staging.LATER).exists()
         if later:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...boot import is_sure
 from ...value import Value
 from . import unpack
 from .source import LayerSource, UnpackLimits
@@ -78,8 +79,20 @@ class Build(Value):
 def load_facts(build: Build, source: LayerSource) -> dict[str, Any] | None:
     """What layer.json of an unpacked layer says, if it is one that this build can use.
 
-    One that cannot be read, on a damaged disk for example, is not, nor one that is a copy.
+    One that cannot be read, on a damaged disk for example, is not; nor is one that a power cut may
+    have touched.
     """
+    facts = _load(build, source)
+    return facts if facts is not None and is_sure(facts.get("boot")) else None
+
+
+def load_unsure(build: Build, source: LayerSource) -> dict[str, Any] | None:
+    """The same of a layer that could be used, had a power cut certainly not touched it."""
+    facts = _load(build, source)
+    return facts if facts is not None and not is_sure(facts.get("boot")) else None
+
+
+def _load(build: Build, source: LayerSource) -> dict[str, Any] | None:
     path = build.layer_path(source)
     try:
         facts: Any = json.loads((path / unpack.LAYER_FILE).read_bytes())

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from ...boot import boot_id
 from ...errors import DoitOciError, LayerError, UnsafeEntry
 from ...oci import entry
 from ...oci.whiteout import AUFS_PREFIX, OPAQUE, PREFIX, is_whiteout, parse_whiteout
@@ -281,6 +282,7 @@ def unpack_layer(
         "absent": layer.absent,
         "index": os.stat(directory / INDEX_FILE).st_size,
         "owners": owners,
+        "boot": boot_id(),
         "place": place(partial / POOL if partial else pool_path),
     }
     (directory / LAYER_FILE).write_text(json.dumps(facts, sort_keys=True) + "\n")
