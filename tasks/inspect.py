@@ -16,7 +16,7 @@ from .errors import OfflineError, RegistryError
 from .oci.image_config import ImageConfig
 from .oci.locked_image import LockedImage, LockedPlatform
 from .oci.platform import Platform
-from .oci.reference import ImageReference
+from .oci.reference import ImageReference, parse_image
 from .oci.registry_settings import Registry
 from .progress import Progress
 from .store.blob_store import BlobStore
@@ -38,18 +38,35 @@ class Query(TypedDict):
 
 
 def inspect_image(**query: Unpack[Query]) -> dict[str, Any]:
-    """skopeo's fields, in its order. Raises: RegistryError, ContentError, OfflineError."""
+    """skopeo's fields, in its order. Raises: RegistryError, ContentError, OfflineError.
+
+    An image of a docker-archive has the digest of the manifest that is made for it here.
+    """
+    reference = query["reference"]
+    tags: list[str] = []
     with _documents(query) as documents:
         digest, found, config = documents.image(query["platform"], query["locked"])
-        try:
-            tags = documents.tags()
-        except (RegistryError, OfflineError) as error:
-            query["progress"].note(f"{error.subject}: {error.message}; the tags are not shown")
-            tags = []
-    described = _describe(found, config)
-    reference = query["reference"]
-    named = {"Name": reference.name} if reference.transport == "docker" else {}
-    return {**named, "Digest": str(digest), "RepoTags": tags, **described}
+        if reference.transport == "docker":
+            try:
+                tags = documents.tags()
+            except (RegistryError, OfflineError) as error:
+                query["progress"].note(f"{error.subject}: {error.message}; the tags are not shown")
+    name = _name(reference)
+    return {
+        **({"Name": name} if name else {}),
+        "Digest": str(digest),
+        "RepoTags": tags,
+        **_describe(found, config),
+    }
+
+
+def _name(reference: ImageReference) -> str:
+    """The repository's name, which images in archives of Docker's have too."""
+    if reference.transport == "docker":
+        return reference.name
+    if reference.transport == "docker-archive" and reference.tag[:1] not in ("", "@"):
+        return parse_image(reference.tag, folder=Path()).name
+    return ""
 
 
 def _describe(found: LockedPlatform, config: ImageConfig) -> dict[str, Any]:
@@ -85,11 +102,11 @@ def raw_config(**query: Unpack[Query]) -> bytes:
 
 
 def list_tags(**query: Unpack[Query]) -> dict[str, Any]:
-    """What ``skopeo list-tags`` prints."""
+    """What ``skopeo list-tags`` prints; of a layout, the names in it."""
+    reference = query["reference"]
+    named = {"Repository": reference.name} if reference.transport == "docker" else {}
     with _documents(query) as documents:
-        reference = query["reference"]
-        name = reference.name if reference.transport == "docker" else str(reference)
-        return {"Repository": name, "Tags": documents.tags()}
+        return {**named, "Tags": documents.tags()}
 
 
 def _documents(query: Query) -> ImageDocuments:

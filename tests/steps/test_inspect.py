@@ -74,13 +74,39 @@ def test_fields_stand_in_skopeos_order(docker_registry: RegistryServer, puller: 
     assert ours == json.dumps(beside(json.loads(answer)), indent=4) + "\n"
 
 
-@pytest.mark.parametrize("name", ["plain", "docker", "index"])
+@pytest.mark.parametrize(
+    ("name", "ref"),
+    [("plain", ""), ("docker", ""), ("index", ""), ("plain", "one"), ("index", "one")],
+)
 def test_image_in_a_layout_is_described_as_by_skopeo(
-    name: str, tmp_path: Path, puller: Puller
+    name: str, ref: str, tmp_path: Path, puller: Puller
 ) -> None:
-    write_layout(tmp_path / "layout", IMAGES[name])
-    image = f"oci:{tmp_path}/layout"
+    write_layout(tmp_path / "layout", IMAGES[name], names=[ref] if ref else [])
+    image = f"oci:{tmp_path}/layout" + (f":{ref}" if ref else "")
     assert inspect_image(**query(puller, image)) == beside(said("inspect", image))
+    assert list_tags(**query(puller, image)) == {"Tags": [ref] if ref else []}
+
+
+COPIES = ["oci-archive:{}:one", "docker-archive:{}:team/app:one", "docker-archive:{}", "dir:{}"]
+
+
+@pytest.mark.parametrize("place", COPIES)
+def test_image_in_a_copy_is_described_as_by_skopeo(
+    place: str, tmp_path: Path, puller: Puller
+) -> None:
+    layout = write_layout(tmp_path / "layout", IMAGES["plain"])
+    image = place.format(tmp_path / "copy")
+    skopeo("copy", f"oci:{layout}", image)
+    ours, its = inspect_image(**query(puller, image)), beside(said("inspect", image))
+    if image.startswith("docker-archive:"):
+        # Both make a manifest for it; skopeo's calls layers without compression gzip.
+        assert ours.pop("Digest") != its.pop("Digest")
+        assert raw_config(**query(puller, image)) == skopeo("inspect", "--raw", "--config", image)
+    else:
+        assert raw_manifest(**query(puller, image)) == skopeo("inspect", "--raw", image)
+    assert ours == its
+    if image.endswith("app:one"):
+        assert list_tags(**query(puller, image)) == said("list-tags", image.rpartition(":team")[0])
 
 
 def test_other_platform_is_described(docker_registry: RegistryServer, puller: Puller) -> None:
