@@ -130,12 +130,17 @@ def take_container(parent: str, identifier: str) -> Container | None:
 
 def load_record(folder: str) -> dict[str, Any] | None:
     """What container.json says, or None where a run was killed before it wrote one."""
+    return load_object(f"{folder}/{RECORD}")
+
+
+def load_object(path: str) -> dict[str, Any] | None:
+    """A file's JSON object; None where it is not there, not ours to read, or no such."""
     try:
-        with open(f"{folder}/{RECORD}", encoding="utf-8") as stream:
-            record = json.load(stream)
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
     except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def is_paused(folder: str, record: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import os
 import time
 
 from ...value import Value
+from .container import load_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,12 +88,7 @@ def write_health(folder: str, health: Health) -> None:
 
 def load_health(folder: str) -> dict[str, Any] | None:
     """What health.json says; None where nothing watches."""
-    try:
-        with open(f"{folder}/{FILE}", encoding="utf-8") as stream:
-            found = json.load(stream)
-    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    return load_object(f"{folder}/{FILE}")
 
 
 def _moment(seconds: float) -> str:
