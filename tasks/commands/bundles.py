@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..doit_bridge import PACKAGE, ProjectCommand
-from ..errors import DeclarationError, StoreError
+from ..doit_bridge import ProjectCommand
+from ..errors import DeclarationError, DoitOciError, StoreError
 from ..steps import Steps
 
 LATEST = 0o77777777777
@@ -125,6 +125,19 @@ class Import(ProjectCommand):
         return 0
 
 
+def build_alone(name: str) -> None:
+    """In a process of its own: build a bundle out of what lies here, and nothing else."""
+    from ..project.plan import Options
+    from ..project_folder import open_plan
+
+    try:
+        plan = open_plan(Options(offline=True), Path())
+        plan.images = plan.images.without_cache()
+        Steps(plan).build(name)
+    except DoitOciError as error:
+        sys.exit(f"error: {error}")
+
+
 class Reproduce(ProjectCommand):
     """``reproduce BUNDLE``"""
 
@@ -142,14 +155,17 @@ class Reproduce(ProjectCommand):
         steps = Steps(plan)
         steps.build(bundle.name)
         space = plan.workspace
-        files = {path.name: path.read_bytes() for path in (space.declaration, space.lock)}
+        # Without the digests of bundles: a build is to say what it made, not what is wrong with it.
+        lock = plan.lock.pruned(plan.lock.images, ())
+        files = {space.declaration.name: space.declaration.read_bytes()}
+        files[space.lock.name] = lock.to_bytes()
         for name in watched_files(bundle):
             files[name] = (space.project / name).read_bytes()
-        program = f"import sys; from {PACKAGE}.cli import main; sys.exit(main())"
+        program = f"from {__name__} import build_alone; build_alone({bundle.name!r})"
         blobs = steps.locking.image_blobs(bundle.image)
         digest = reproduce(
             bundle=bundle.name,
-            command=[sys.executable, "-c", program, f"bundle:{bundle.name}", "--offline"],
+            command=[sys.executable, "-c", program],
             files=files,
             blobs=[space.blob(descriptor.digest) for descriptor in blobs],
             blobs_root=space.blobs,

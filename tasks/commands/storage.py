@@ -38,6 +38,17 @@ def reachable(plan: Plan) -> Reachable:
     )
 
 
+def parse_age(text: str) -> float:
+    """Seconds of an age in days, or with a unit. Raises: DeclarationError."""
+    from ..project.quantity import parse_duration
+
+    days = text.replace(".", "", 1)
+    found = parse_duration(f"{text}d" if days.isascii() and days.isdigit() else text)
+    if found is None:
+        raise DeclarationError("is no age; expected days, or one like 12h", subject=text)
+    return found
+
+
 class Gc(ProjectCommand):
     """``gc [--dry-run] [--max-age DAYS] [--max-size SIZE]``"""
 
@@ -55,9 +66,9 @@ class Gc(ProjectCommand):
         {
             "name": "max_age",
             "long": "max-age",
-            "type": float,
-            "default": -1.0,
-            "help": "only what was not used for so many days",
+            "type": str,
+            "default": "",
+            "help": "only what was not used for so many days, or for 12h, 7d",
         },
         {
             "name": "max_size",
@@ -71,6 +82,8 @@ class Gc(ProjectCommand):
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..project.quantity import parse_bytes
 
+        if names:
+            raise DeclarationError("takes no names", subject="gc", hint="`clean` takes bundles")
         plan = self.plan
         size = given["max_size"] or plan.images.cache.get("max_size")
         largest = parse_bytes(size) if isinstance(size, str) else size
@@ -80,7 +93,7 @@ class Gc(ProjectCommand):
             workspace=plan.workspace,
             reachable=lambda: reachable(plan),
             now=time.time(),
-            max_age=given["max_age"] * 86_400 if given["max_age"] >= 0 else None,
+            max_age=parse_age(given["max_age"]) if given["max_age"] else None,
             max_size=largest,
             dry_run=given["dry_run"],
         )

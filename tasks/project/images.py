@@ -86,6 +86,10 @@ class ImageSet:
         self.images: Mapping[str, ImageDeclaration] = Declared(raw["images"], _image)
         self.bundles: Mapping[str, BundleDeclaration] = Declared(raw["bundles"], self._bundle)
 
+    def without_cache(self) -> ImageSet:
+        """The same where no remote cache is declared."""
+        return ImageSet({**self._raw, "cache": {}}, self.path)
+
     @property
     def runtime(self) -> str | None:
         value: str | None = self._raw["runtime"]

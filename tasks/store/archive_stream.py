@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 WINDOW = 1 << 15
 GZIP_LEVEL, ZSTD_LEVEL = 6, 3
+OTHER_ARCHIVES = (".zip", ".7z", ".txz", ".tbz2", ".gz", ".zst", ".xz", ".bz2", ".cpio")
+"""Names that promise what we do not write."""
+
 GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -39,7 +42,7 @@ def compression_of(name: str) -> str | None:
     ):
         if name.endswith(suffixes):
             return found
-    if ".tar." in name:
+    if ".tar." in name or name.endswith(OTHER_ARCHIVES):
         raise DeclarationError(
             "not a kind of archive that can be written",
             subject=name,

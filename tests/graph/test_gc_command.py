@@ -64,9 +64,26 @@ def size(place: Path) -> int:
 
 def test_gc_by_age_takes_what_was_not_used_for_so_long(aged: Path) -> None:
     assert gc(aged, "--max-age", "35") == set()
-    assert gc(aged, "--max-age", "15") == {"older", "oldest"}
+    assert gc(aged, "--max-age", "25d") == {"oldest"}
+    assert gc(aged, "--max-age", "360h") == {"older"}
     assert (aged / "build/bundles/old/rootfs/old").exists()
     assert gc(aged, "--max-age", "0") == {"old"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-age=-1"], "-1: is no age"),
+        (["--max-age", "nan"], "nan: is no age"),
+        (["--max-age", "soon"], "soon: is no age"),
+        (["--max-size", "much"], "much: is no size"),
+        (["b"], "takes no names"),
+    ],
+)
+def test_gc_refuses_what_it_does_not_understand(words: list[str], said: str, here: Path) -> None:
+    result = doit_oci(here, "gc", *words)
+    expect(result, 3)
+    assert said in result.stderr.decode()
 
 
 def test_gc_by_size_takes_the_longest_unused_until_it_fits(aged: Path) -> None:

@@ -115,6 +115,36 @@ def test_reproduce_builds_twice_and_prints_the_digest(here: Path, digest: str) -
     assert expect(doit_oci(here, "reproduce", "b")).strip() == digest
 
 
+DEFECT = """
+import os
+if os.environ.get("TZ") == "Asia/Kathmandu":
+    import tasks.rootfs
+    tasks.rootfs.IMPLIED_MTIME = 5_000_000_000
+"""
+
+
+def test_reproduce_names_path_and_field_of_the_first_difference(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEFECT)
+    places = f"{tmp_path}{os.pathsep}{CHECKOUT}"
+    result = doit_oci(here, "reproduce", "b", env={"PYTHONPATH": places, "TZ": "UTC"})
+    expect(result, 1)
+    said = result.stderr.decode()
+    assert "b: is not reproducible: mtime of / is 0 and 5000000000" in said, said
+
+
+def test_reproduce_is_independent_of_a_remote_cache(here: Path, digest: str) -> None:
+    """Neither its keys nor what is in it: a build is of what lies in its own directory."""
+    with (here / "images.toml").open("a") as file:
+        file.write(f'[cache]\nremote = "file://{here}/remote"\npush = true\n')
+    expect(doit_oci(here, "bundle:b"))
+    with (here / "images.toml").open("a") as file:
+        file.write('signing_key = "nowhere.key"\nverify_key = "nowhere.pub"\n')
+    before = sorted((path, path.lstat().st_mtime_ns) for path in (here / "remote").rglob("*"))
+    assert expect(doit_oci(here, "reproduce", "b")).strip() == digest
+    after = sorted((path, path.lstat().st_mtime_ns) for path in (here / "remote").rglob("*"))
+    assert after == before
+
+
 @pytest.mark.parametrize("kind", ["x.tar", "x.tar.zst", "x"])
 def test_an_export_is_imported_elsewhere_with_the_same_digest(
     kind: str, here: Path, tmp_path: Path, digest: str

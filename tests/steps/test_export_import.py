@@ -213,11 +213,12 @@ def test_export_refuses_to_overwrite(kind: str, bundle: tuple[Path, Path], tmp_p
     assert (tmp_path / kind).read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["x.zip", "x.gz", "x.tar.xz", "x.tar.bz2", "x.zst", "x.7z"])
 def test_export_refuses_an_archive_it_cannot_write(
-    bundle: tuple[Path, Path], tmp_path: Path
+    name: str, bundle: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(DeclarationError, match="kind of archive"):
-        export(bundle, tmp_path / "x.tar.bz2")
+        export(bundle, tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", KINDS)

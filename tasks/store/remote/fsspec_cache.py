@@ -162,7 +162,9 @@ def open_filesystem(url: str, subject: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError as problem:
         raise DeclarationError(
-            "needs the package fsspec", subject=subject, hint="pip install fsspec"
+            "needs the package fsspec",
+            subject=subject,
+            hint=f"pip install {PACKAGES.get(urlsplit(url).scheme, 'fsspec')}",
         ) from problem
     try:
         found, root = url_to_fs(url, **PATIENCE.get(urlsplit(url).scheme, {}))
