@@ -51,8 +51,8 @@ class Fleet(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..fleet import build_fleet, overhead
-        from ..fleet_jobs import Remembered, make_job
+        from ..fleet.cluster import build_fleet, overhead
+        from ..fleet.jobs import Remembered, make_job
 
         plan, steps = self.plan, Steps(self.plan)
         if not plan.images.cache.get("remote"):

@@ -12,16 +12,16 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import config_json as config_step
-from .errors import DoitOciError
-from .fleet import Done, Job
-from .project.step_key import step_key
-from .store.atomic import write_atomic
+from .. import config_json as config_step
+from ..errors import DoitOciError
+from ..project.step_key import step_key
+from ..store.atomic import write_atomic
+from .cluster import Done, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .steps import Steps
+    from ..steps import Steps
 
 
 def make_job(steps: Steps, name: str) -> Job:
@@ -69,7 +69,7 @@ def bundle_key(steps: Steps, name: str) -> tuple[str, bool]:
 
 
 def _files(project: Path, bundle: Any) -> dict[str, str]:
-    from .store.bundle_digest import file_digest
+    from ..store.bundle_digest import file_digest
 
     return {
         name: file_digest(project / name)

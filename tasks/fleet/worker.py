@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
-from .errors import DoitOciError
-from .store.atomic import write_atomic
-from .store.front_door import run_function
+from .. import __version__
+from ..errors import DoitOciError
+from ..store.atomic import write_atomic
+from .child import run_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ def _attempt(
     for name, content in (*files.items(), (JOB, json.dumps(job).encode())):
         write_atomic(folder / name, content)
     status, said = run_function(
-        f"{__name__.rpartition('.')[2]}.build_here", [str(state)], cwd=folder, environ=os.environ
+        "fleet.worker.build_here", [str(state)], cwd=folder, environ=os.environ
     )
     if status:
         return {"error": said.strip() or f"status {status}"}
@@ -75,13 +75,13 @@ def _attempt(
 
 def build_here() -> int:
     """The child's work: the job in this folder, with the state directory that is named."""
-    from .oci.platform import parse_platform
-    from .progress import Silent
-    from .project.images import ImageSet
-    from .project.lock import Lock
-    from .project.plan import Plan
-    from .project.workspace import Workspace
-    from .steps import Steps
+    from ..oci.platform import parse_platform
+    from ..progress import Silent
+    from ..project.images import ImageSet
+    from ..project.lock import Lock
+    from ..project.plan import Plan
+    from ..project.workspace import Workspace
+    from ..steps import Steps
 
     folder = Path.cwd()
     job = json.loads((folder / JOB).read_bytes())
@@ -120,7 +120,7 @@ def in_use(root: Path) -> Iterator[None]:
 
 def emptied(root: Path) -> bool:
     """Empty the worker's store, unless another job works in it; whether it is empty now."""
-    from .rootfs import remove_tree
+    from ..rootfs import remove_tree
 
     state = root / "state"
     try:

@@ -1,4 +1,4 @@
-"""Our own command line as a child process: a build with memory, umask and signals of its own."""
+"""A child process of ours: a build with memory, umask and signals of its own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
 PACKAGE = __package__.rpartition(".")[0]
 TAIL = 4000
 """Characters of what a child said that are worth passing on."""
-
-
-def run_front_door(
-    words: Sequence[str], *, cwd: Path, environ: Mapping[str, str]
-) -> tuple[int, str]:
-    """Status and the end of standard error of one command line."""
-    return run_function("cli.main", words, cwd=cwd, environ=environ)
 
 
 def run_function(

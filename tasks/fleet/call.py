@@ -17,7 +17,7 @@ def call(job: dict[str, object], files: dict[str, bytes]) -> dict[str, object]:
     import importlib
 
     worker = importlib.import_module("distributed").get_worker()
-    for name in ("doit_oci.tasks.fleet_worker", "tasks.fleet_worker"):
+    for name in ("doit_oci.tasks.fleet.worker", "tasks.fleet.worker"):
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError:

@@ -17,16 +17,16 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
-from .errors import DeclarationError, DoitOciError
-from .oci.canonical_json import canonical
-from .value import Value
+from .. import __version__
+from ..errors import DeclarationError, DoitOciError
+from ..oci.canonical_json import canonical
+from ..value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .progress import Progress
+    from ..progress import Progress
 
 RETRIES = 3
 LOST = ("CommClosedError", "CancelledError", "FutureCancelledError", "TimeoutError",
@@ -169,12 +169,12 @@ def gathered(
     """
     import importlib
 
-    from . import fleet_call
+    from . import call
 
-    importlib.import_module("cloudpickle").register_pickle_by_value(fleet_call)
+    importlib.import_module("cloudpickle").register_pickle_by_value(call)
     content = hashlib.sha256(canonical({name: files[name].hex() for name in files})).hexdigest()
     # A task and not a scatter: when the worker that holds it dies, the scheduler makes it anew.
-    shared = client.submit(fleet_call.keep, dict(files), key=f"doit-oci-files-{content}")
+    shared = client.submit(call.keep, dict(files), key=f"doit-oci-files-{content}")
 
     def submit(tried: Sequence[str], found: Sequence[Job]) -> Any:
         job = found[0]
@@ -188,7 +188,7 @@ def gathered(
         again = f"-{'-'.join(tried)}" if tried else ""
         others = {"workers": untried(client, tried), "allow_other_workers": True} if tried else {}
         key = f"doit-oci-{job.key}{again}"
-        return client.submit(fleet_call.call, about, shared, key=key, retries=RETRIES, **others)
+        return client.submit(call.call, about, shared, key=key, retries=RETRIES, **others)
 
     by_key: dict[str, list[Job]] = {}
     for job in jobs:
