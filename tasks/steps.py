@@ -318,6 +318,7 @@ class Steps:
                 and locked[1] == facts["digest"]
                 and config.is_file()
                 and entries.is_file()
+                and self.space.provenance(name).is_file()
             )
 
         def recover(facts: Facts) -> bool:

@@ -111,6 +111,15 @@ def test_the_provenance_is_the_same_bytes_whoever_builds_where(here: Path, tmp_p
     assert f'"{os.uname().nodename}"' not in said
 
 
+def test_a_lost_provenance_is_written_again(here: Path) -> None:
+    expect(doit_oci(here, "bundle:b"))
+    path = here / "build/provenance/b.json"
+    content = path.read_bytes()
+    path.unlink()
+    expect(doit_oci(here, "rootfs:b", "bundle:b"))
+    assert path.read_bytes() == content
+
+
 def test_reproduce_builds_twice_and_prints_the_digest(here: Path, digest: str) -> None:
     assert expect(doit_oci(here, "reproduce", "b")).strip() == digest
 
