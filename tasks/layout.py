@@ -16,6 +16,7 @@ from .oci.canonical_json import canonical
 from .oci.media_type import OCI_INDEX
 from .oci.platform import Platform, parse_platform
 from .store.atomic import store_error, write_atomic
+from .store.blob_store import BlobStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ def write_layout(
     """Make or refresh a layout that holds ``contents``, listed by ``manifests`` under ``tag``.
 
     index.json is written last, so that a reader never finds a descriptor without its blob.
-    Raises: StoreError.
+    Raises: StoreError; DigestMismatch for a damaged blob, which the store then lacks.
     """
+    store = BlobStore(blobs)
     try:
         destination.mkdir(parents=True, exist_ok=True)
         write_atomic(destination / "oci-layout", MARKER, sync=False)
         for digest in contents:
+            store.verify(digest)
             _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
         write_atomic(destination / "index.json", index_json(manifests, tag), sync_name=False)
         _remove_others(destination, contents)

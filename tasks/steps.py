@@ -138,19 +138,25 @@ class Steps:
             mend=mend,
         )
 
-    def _mend(self, name: str) -> bool:
-        """Fetch anew what of a bundle's image is damaged in the store; whether anything was."""
+    def _mend(self, image: str, name: str) -> bool:
+        """Fetch anew what is damaged in the store of an image, of which ``name`` is a bundle;
+        whether anything was."""
         from .store.blob_store import BlobStore
 
-        image = self.plan.bundle(name).image
-        damaged = BlobStore(self.space.blobs).discard_damaged(self.locking.image_blobs(image))
-        if not damaged:
-            return False
-        for digest in damaged:
-            self.plan.progress.note(f"stored blob {digest} was damaged; fetching it anew")
+        BlobStore(self.space.blobs).discard_damaged(self.locking.image_blobs(image))
+        lost = self.missing(image)
+        for each in lost:
+            self.plan.progress.note(f"stored blob {each.digest} was damaged; fetching it anew")
         self.fetch(image, name)
-        self.layout(image).perform()
-        return True
+        return bool(lost)
+
+    def _mend_bundle(self, name: str) -> bool:
+        """As :meth:`_mend`, the layout too."""
+        image = self.plan.bundle(name).image
+        found = self._mend(image, name)
+        if found:
+            self.layout(image).perform()
+        return found
 
     def layout(self, image: str) -> Step:
         from . import layout as layout_step
@@ -185,6 +191,7 @@ class Steps:
                 tag=tag(),
                 blobs=self.space.blobs,
             ),
+            mend=lambda: self._mend(image, image),
         )
 
     def rootfs(self, name: str) -> Step:
@@ -238,7 +245,13 @@ class Steps:
             return {**facts, "place": warm.place(str(destination)), "boot": boot_id()}
 
         return self._step(
-            "rootfs", name, parts, stands, work, recover=recover, mend=lambda: self._mend(name)
+            "rootfs",
+            name,
+            parts,
+            stands,
+            work,
+            recover=recover,
+            mend=lambda: self._mend_bundle(name),
         )
 
     def _is_as_recorded(self, name: str) -> bool:
@@ -292,7 +305,7 @@ class Steps:
         def parts() -> Mapping[str, Any]:
             return config_step.config_key(**arguments())
 
-        return self._step("config", name, parts, stands, work, mend=lambda: self._mend(name))
+        return self._step("config", name, parts, stands, work, mend=lambda: self._mend_bundle(name))
 
     def bundle(self, name: str) -> Step:
         from . import bundle as bundle_step

@@ -13,9 +13,10 @@ import os
 import stat
 
 from ..errors import ContentError, DigestMismatch, SizeMismatch
+from ..oci.descriptor import Descriptor
 from ..oci.digest import HEX_LENGTH, Digest, digest_bytes, new_hash
 from .atomic import start_writeback, store_error, sync_folder, write_atomic
-from .blob_stamp import stamp
+from .blob_stamp import is_stamped, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
-    from ..oci.descriptor import Descriptor
 
 CHUNK = 1 << 20
 WRITEBACK = 8 << 20
@@ -139,6 +139,23 @@ class BlobStore:
         """Take a blob whose content is wrong out of the store, so that it is fetched anew."""
         with contextlib.suppress(OSError):
             self.path(digest).unlink()
+
+    def verify(self, digest: Digest) -> None:
+        """Hash a stored blob unless that was done and it was not touched since.
+
+        Raises: StoreError (absent), DigestMismatch (the blob is then removed).
+        """
+        path = self.path(digest)
+        try:
+            with path.open("rb", buffering=0) as file:
+                if is_stamped(file.fileno(), digest):
+                    return
+                size = os.fstat(file.fileno()).st_size
+                descriptor = Descriptor(media_type="", digest=digest, size=size)
+                VerifiedReader(file, descriptor, self).drain()
+                stamp(file.fileno(), digest)
+        except OSError as error:
+            raise store_error(error, path) from error
 
     def discard_damaged(self, descriptors: Iterable[Descriptor]) -> list[Digest]:
         """Take out those that are there and are not what their names say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,24 @@ def test_damaged_blob_is_found_and_fetched_anew(
     for place in ("blobs", "layouts/a/blobs"):
         raw = (project / "build" / place / digest.replace(":", "/")).read_bytes()
         assert sha256(raw) == digest
+
+
+@pytest.mark.parametrize("what", ["layer", "configuration"])
+def test_damaged_blob_is_found_before_a_layout_has_it(
+    what: str, project: Path, fake_registry: FakeRegistry
+) -> None:
+    (image,) = IMAGE.below
+    digest = image.layer_digests()[0] if what == "layer" else image.parsed["config"]["digest"]
+    expect(doit_oci(project, "layout:a"))
+    shutil.rmtree(project / "build" / "layouts")
+    damage(project, digest)
+    fake_registry.asked.clear()
+    done = doit_oci(project, "layout:a")
+    expect(done)
+    assert f"{digest} was damaged" in done.stderr.decode()
+    assert fake_registry.paths("blobs") == [f"GET /v2/a/blobs/{digest}"]
+    raw = (project / "build/layouts/a/blobs" / digest.replace(":", "/")).read_bytes()
+    assert sha256(raw) == digest
 
 
 def test_inspect_takes_any_reference(project: Path, fake_registry: FakeRegistry) -> None:
