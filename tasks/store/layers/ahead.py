@@ -1,13 +1,28 @@
-"""Read ahead: a thread fills a short queue, so that two cores can work at one layer."""
+"""Read ahead: a thread fills a short queue, so that two cores can work at one layer.
+
+Where every core has a layer of its own, a thread takes processor time and gives none back.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 DEPTH = 6
 """Pieces that may wait: enough to ride out one large write, and a bound on memory."""
+
+
+def read_ahead_when(
+    is_worth_it: Callable[[], bool], pieces: Iterator[bytes]
+) -> Generator[bytes, None, None]:
+    """The same pieces, ahead from the moment on that ``is_worth_it`` says so."""
+    while not is_worth_it():
+        piece = next(pieces, b"")
+        if not piece:
+            return
+        yield piece
+    yield from read_ahead(pieces)
 
 
 def read_ahead(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:

@@ -16,6 +16,7 @@ from ...progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mmap import mmap
     from typing import Any, NoReturn, Protocol
 else:
     Protocol = object
@@ -85,6 +86,26 @@ class Crew(Protocol):
         """Position and failure of the next layer that is done."""
 
     def close(self) -> None: ...
+
+
+class Busy:
+    """How many processes unpack, known to all of them where ``shared``."""
+
+    def __init__(self, *, shared: bool) -> None:
+        self._cores = len(os.sched_getaffinity(0))
+        self._count: bytearray | mmap = bytearray(1)
+        if shared:
+            from mmap import mmap
+
+            self._count = mmap(-1, 1)
+        self._count[0] = 1
+
+    def count(self, number: int) -> None:
+        self._count[0] = number
+
+    def leaves_a_core(self) -> bool:
+        """Whether there is a second core for each."""
+        return self._count[0] * 2 <= self._cores
 
 
 class Alone:
@@ -175,10 +196,17 @@ class Forked:
     """Workers side by side. Only for a process without threads."""
 
     def __init__(
-        self, unpack: Unpack, progress: Progress, start: Callable[[int], int], *, count: int
+        self,
+        unpack: Unpack,
+        progress: Progress,
+        start: Callable[[int], int],
+        busy: Busy,
+        *,
+        count: int,
     ) -> None:
         self._progress = progress
         self._start = start
+        self._busy = busy
         self._done: list[tuple[int, Exception | None]] = []
         self._workers: list[_Worker] = []
         for _ in range(count):
@@ -192,6 +220,7 @@ class Forked:
         worker = next(worker for worker in self._workers if worker.position is None)
         worker.position = position
         worker.item = self._start(position)
+        self._count()
         os.write(worker.requests, position.to_bytes(4, "little"))
 
     def wait(self) -> tuple[int, Exception | None]:
@@ -230,6 +259,10 @@ class Forked:
         self._progress.finish(worker.item, "failed" if failure else "done")
         self._done.append((worker.position, failure))
         worker.position = None
+        self._count()
+
+    def _count(self) -> None:
+        self._busy.count(sum(worker.position is not None for worker in self._workers))
 
     def close(self) -> None:
         """End the workers, whatever they do."""

@@ -226,7 +226,7 @@ def unpack_layer(
     *,
     limits: UnpackLimits,
     owners: str,
-    ahead: bool,
+    ahead: Callable[[], bool] | None,
     advance: Callable[[int], None],
     note: Callable[[str], None],
     cover: Cover | None = None,
@@ -234,8 +234,9 @@ def unpack_layer(
 ) -> dict[str, Any]:
     """Fill ``directory`` (new and empty) from a layer's blob, and return what layer.json holds.
 
-    ``ahead`` lets a thread inflate and hash while this one writes. Large files that ``cover``
-    hides are left out. ``partial`` is the same layer with such files missing: only they are made.
+    ``ahead`` says when a thread may inflate and hash while this one writes. Large files that
+    ``cover`` hides are left out. ``partial`` is the same layer with such files missing: only they
+    are made.
 
     Raises: ContentError, LayerError, OSError.
     """
@@ -265,9 +266,9 @@ def unpack_layer(
             )
             pieces = stream.pieces()
             if ahead:
-                from .ahead import read_ahead
+                from .ahead import read_ahead_when
 
-                pieces = read_ahead(pieces)
+                pieces = read_ahead_when(ahead, pieces)
             with closing(pieces) as found:
                 _take_members(found, layer, limits, subject=stream.subject)
     finally:

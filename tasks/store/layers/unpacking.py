@@ -12,7 +12,7 @@ from ...progress import Progress
 from . import completing, index, staging, unpack
 from .build import Build, load_facts
 from .cover import Cover, Records
-from .crew import Alone, Crew, Forked
+from .crew import Alone, Busy, Crew, Forked
 from .remove import remove_here
 from .source import LayerSource
 
@@ -87,6 +87,10 @@ def _upper(build: Build, position: int) -> Callable[[], Iterator[Records]]:
 
 
 def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> Crew:
+    worth = sum(build.layers[x].descriptor.size > WORTH_A_WORKER for x in missing)
+    count = min(worth, WORKERS, os.cpu_count() or 1) if build.forks else 1
+    busy = Busy(shared=count > 1)
+
     def start(position: int) -> int:
         descriptor = build.layers[position].descriptor
         return progress.start("layer", str(descriptor.digest), descriptor.size)
@@ -101,16 +105,15 @@ def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> C
             directory,
             limits=build.limits,
             owners=build.owners,
-            ahead=build.forks,
+            ahead=busy.leaves_a_core if build.forks else None,
             advance=advance,
             note=note,
             cover=None if partial else Cover(_upper(build, position)),
             partial=build.layer_path(source) if partial else None,
         )
 
-    worth = sum(build.layers[x].descriptor.size > WORTH_A_WORKER for x in missing)
-    if build.forks and worth > 1:
-        return Forked(do, progress, start, count=min(worth, WORKERS, os.cpu_count() or 1))
+    if count > 1:
+        return Forked(do, progress, start, busy, count=count)
     return Alone(do, progress, start)
 
 
