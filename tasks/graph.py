@@ -99,6 +99,12 @@ def _unknown_word(plan: Plan, word: str) -> UnknownTarget:
     known = [f"{step}:{name}" for step in STEPS for name in plan.bundle_names()[:1000]]
     from .commands import COMMANDS
 
+    if word in COMMANDS:
+        return UnknownTarget(
+            "is a command, and stands before everything else",
+            subject=word,
+            hint=f"call `{word}` by itself, not beside targets",
+        )
     guess = did_you_mean(word, [*known, *GROUPS, *COMMANDS])
     return UnknownTarget(
         f"no command, task or target of that name{guess}",

@@ -155,6 +155,12 @@ def test_wrong_words_end_with_their_status(project: Path, words: list[str], stat
     expect(doit_oci(project, *words), status)
 
 
+def test_a_command_behind_a_target_is_told_where_it_stands(project: Path) -> None:
+    result = doit_oci(project, "layout:hello-world", "gc")
+    expect(result, 3)
+    assert "gc: is a command, and stands before everything else" in result.stderr.decode()
+
+
 def test_a_declaration_error_inside_a_step_ends_with_3(project: Path) -> None:
     (project / "images.toml").write_text(
         TOML + '[bundles.b]\nimage = "hello-world"\nenv_file = "missing.env"\n'
