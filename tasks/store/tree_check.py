@@ -30,6 +30,9 @@ MODE_TYPES = {
 HOST_XATTRS = frozenset({b"security.selinux"})
 """What a host's policy adds to every file, whatever the image says."""
 
+GRAINS = (10**9, 2 * 10**9, 10**7, 100)
+"""Nanoseconds that file systems round times down to: ext4 with small inodes, FAT, exFAT, NTFS."""
+
 OLDEST, NEWEST = -(1 << 31) * 10**9, (1 << 31) * 10**9
 """Times that every file system can hold; others are clamped, each by its own rule."""
 
@@ -195,6 +198,8 @@ def _owner_difference(
 def _time_difference(found: os.stat_result, each: Entry, lost: dict[str, str]) -> str:
     clamped = not OLDEST <= each.mtime < NEWEST
     if found.st_mtime_ns == each.mtime or clamped or "mtime" in lost:
+        return ""
+    if any(found.st_mtime_ns == each.mtime - each.mtime % grain for grain in GRAINS):
         return ""
     return f"was changed: its time is {found.st_mtime_ns} ns, was unpacked with {each.mtime} ns"
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.graph.test_reproducible import project
 from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, steps_done
+from tests.support.docker_registry import need
 from tests.support.ordinary_user import ordinary_user
 from tests.support.refusing import LACKING
 
@@ -104,6 +105,26 @@ def test_gc_works_on_a_full_disk(disk: Path, digest: str) -> None:
     assert sum(row["freed"] for row in freed) > 1 << 20
     limit(disk)
     expect(doit_oci(disk, "bundle:h"))
+
+
+def test_a_file_system_with_times_of_whole_seconds(digest: str, tmp_path: Path) -> None:
+    """As ext4 has them where its inodes are small: fractions of a time are not there to be held."""
+    image, place = tmp_path / "image", tmp_path / "mounted"
+    place.mkdir()
+    subprocess.run(["truncate", "-s", "64M", image], check=True)
+    subprocess.run([need("mkfs.ext4"), "-q", "-I", "128", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    try:
+        here = project(place / "here")
+        assert expect(doit_oci(here, "digest", "b")) == digest
+        assert (here / "build/bundles/b/rootfs/etc/ümläut").stat().st_mtime == 1_600_000_000
+        expect(doit_oci(here, "verify"))
+        expect(doit_oci(here, "bundle:a"))
+        expect(doit_oci(here, "verify"))
+        os.utime(here / "build/bundles/b/rootfs/etc/ümläut", (1, 1_600_000_001))
+        expect(doit_oci(here, "verify", "b"), 1)
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 READ_ONLY_WORKS = ["digest b", "bundle:b", "rootfs:b", "verify", "validate", "lock --check",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..blob_store import BlobStore
 
 CHUNK = 4 << 20
+JOBS = 4
 LOCAL = frozenset({"file", "local"})
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
             "ssh": "paramiko", "sftp": "paramiko"}  # fmt: skip
@@ -74,11 +76,13 @@ class FsspecCache:
         return found
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
+        with ThreadPoolExecutor(JOBS) as pool:
+            return sum(pool.map(lambda each: self._fetch_one(each, store), descriptors))
+
+    def _fetch_one(self, descriptor: Descriptor, store: BlobStore) -> int:
         moved = 0
-        for descriptor in descriptors:
-            with store.partial(descriptor) as part:
-                if part.is_stored:
-                    continue
+        with store.partial(descriptor) as part:
+            if not part.is_stored:
                 part.restart()
                 for chunk in self._chunks(self._blob(descriptor)):
                     part.write(chunk)
