@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from tasks.oci.registry_settings import Mirror, Registry
 from tests.support.fake_registry import FakeRegistry, Handler
 from tests.support.images import Document, layer, make_image
 from tests.support.pulling import QUICK, Puller
+from tests.support.serving import serving
 
 SIZE = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,6 +213,12 @@ def test_wrong_answer_ends_the_pull_without_a_name(
     assert len(fake_registry.asked) == 1
 
 
+def reset(handler: Handler) -> None:
+    """Break the connection off with a reset in place of an answer."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.close_connection = True
+
+
 RETRIED: dict[str, Callable[[Handler], Any]] = {
     "429": lambda handler: handler.answer(429, Retry_After="0"),
     "429 for a long time": lambda handler: handler.answer(429, Retry_After="86400"),
@@ -221,6 +232,7 @@ RETRIED: dict[str, Callable[[Handler], Any]] = {
     "504": lambda handler: handler.answer(504),
     "a connection closed at once": lambda handler: handler.drop(),
     "a truncated body": lambda handler: None,
+    "a reset": reset,
 }
 
 
@@ -333,6 +345,19 @@ def test_failure_of_one_blob_stops_the_others_and_keeps_what_they_have(
         puller.fetch(name, locked)
     assert small not in puller.stored()
     assert f"{large.replace(':', '-')}.partial" in puller.leftovers() or large in puller.stored()
+
+
+def test_server_that_serves_one_connection_at_a_time_is_enough(puller: Puller) -> None:
+    """Which keeps it open, so that a second connection hears nothing as long as there is a first."""
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    fake = FakeRegistry(f"127.0.0.1:{server.server_address[1]}")
+    server.fake = fake  # type: ignore[attr-defined]
+    image = fake.add(make_image(layer(size=10), layer(size=11)))
+    with serving(server):
+        locked = puller.resolve(f"{fake.host}/a:1")
+        shutil.rmtree(puller.blobs)
+        puller.fetch(f"{fake.host}/a:1", locked)
+    assert puller.stored() == {image.digest, *image.blobs}
 
 
 def test_blob_of_no_bytes_needs_no_request(fake_registry: FakeRegistry, puller: Puller) -> None:

@@ -10,6 +10,8 @@ class Limits(Value):
 
     ``attempts`` counts tries in a row without a byte of progress; ``drops`` bounds how often one
     blob's transfer may break off in all. Fewer than ``stall_bytes`` in ``stall_time`` is a stall.
+    A request sent ahead on a connection of its own is waited for ``ahead_time`` where another
+    connection is free: some servers serve one at a time.
     """
 
     connect_timeout: float = 10.0
@@ -23,6 +25,7 @@ class Limits(Value):
     stall_time: float = 60.0
     stall_bytes: int = 60 << 10
     document_time: float = 120.0
+    ahead_time: float = 3.0
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float:
         """How long to wait before the next try: the server's word, or growing with jitter."""

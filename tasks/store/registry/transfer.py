@@ -98,7 +98,16 @@ class Pace:
 class Transfer:
     """Moves blobs over one client with one buffer; used by one thread."""
 
-    def __init__(self, client: RegistryClient, *, buffer: bytearray, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        client: RegistryClient,
+        *,
+        buffer: bytearray,
+        stop: threading.Event,
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``begun`` is called whenever an answer begins to come."""
+        self._begun = begun
         self._client = client
         self._limits = client.limits
         self._buffer = buffer
@@ -152,6 +161,7 @@ class Transfer:
                     reply.close()
                     reply = self._request(partial, {})
             self._check_head(reply, partial)
+            self._begun()
             self._copy(reply, partial, advance)
         finally:
             reply.release()

@@ -121,13 +121,14 @@ class Wire:
         del self._ahead[:count]
         return count
 
-    def is_quiet(self) -> bool:
-        """Whether nothing came since the last answer; a server that hangs up says so first."""
+    def is_quiet(self, seconds: float = 0.0) -> bool:
+        """Whether nothing came since the last answer, nor does for a while; a server that hangs
+        up says so first."""
         import select
 
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return not self._ahead and not poll.poll(0)
+        return not self._ahead and not poll.poll(seconds * 1000)
 
     def close(self) -> None:
         self._socket.close()

@@ -46,11 +46,14 @@ class WireTransport:
         self._guard = threading.Lock()
         self._idle: dict[tuple[str, str, int], list[Wire]] = {}
         self._begun: dict[Request, Wire] = {}
+        self._serves_one = False
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def begin(self, address: Address, headers: Mapping[str, str]) -> bool:
         """Send a GET whose answer :meth:`send` is about to be asked for; nothing is said of what
         goes wrong, because :meth:`send` will meet it. Returns whether it was sent."""
+        if self._serves_one:
+            return False
         sent = _complete(address, headers)
         wire: Wire | None = None
         try:
@@ -71,8 +74,7 @@ class WireTransport:
         """Ask, on a connection that waits or on a new one. Raises: TransportFailed."""
         sent = _complete(address, headers)
         try:
-            with self._guard:
-                begun = self._begun.pop(_key(method, address, sent), None)
+            begun = self._taken(_key(method, address, sent), address.origin)
             if begun is not None:
                 with contextlib.suppress(Unanswered):
                     return self._answer(begun, method, address)
@@ -93,6 +95,17 @@ class WireTransport:
 
     # A client that nobody closed leaves no connection behind.
     __del__ = close
+
+    def _taken(self, key: Request, place: tuple[str, str, int]) -> Wire | None:
+        """The connection over which a request was begun, if that comes to anything."""
+        with self._guard:
+            begun = self._begun.pop(key, None)
+            is_another_free = bool(self._idle.get(place))
+        if begun is None or not is_another_free or not begun.is_quiet(self._limits.ahead_time):
+            return begun
+        begun.close()
+        self._serves_one = True
+        return None
 
     def _ask(self, wire: Wire, method: str, address: Address, sent: Mapping[str, str]) -> WireReply:
         try:

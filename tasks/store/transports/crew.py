@@ -94,25 +94,32 @@ class Worker:
         with self.telling(descriptor) as item, self._store.partial(descriptor) as partial:
             self.take(partial, item)
 
-    def take(self, partial: PartialBlob, item: Telling) -> None:
-        """Fetch what a blob of ours lacks, unless another process has brought it meanwhile."""
+    def take(
+        self, partial: PartialBlob, item: Telling, begun: Callable[[], None] = lambda: None
+    ) -> None:
+        """Fetch what a blob of ours lacks, unless another process has brought it meanwhile.
+
+        ``begun`` is called when its answer begins to come.
+        """
         if partial.is_stored:
             item.outcome = "reused"
             return
         item.advance(partial.offset)
-        self._from_any(partial, item.advance)
+        self._from_any(partial, item.advance, begun)
         self._settling.take(partial)
         item.outcome = "done"
 
     def telling(self, descriptor: Descriptor) -> Telling:
         return Telling(self._progress, descriptor)
 
-    def _from_any(self, partial: PartialBlob, advance: Callable[[int], None]) -> None:
+    def _from_any(
+        self, partial: PartialBlob, advance: Callable[[int], None], begun: Callable[[], None]
+    ) -> None:
         # Loaded while the first answers are on their way.
         from ..registry.transfer import Transfer
 
         for number, client in enumerate(self._clients):
-            transfer = Transfer(client, buffer=self._buffer, stop=self.stop)
+            transfer = Transfer(client, buffer=self._buffer, stop=self.stop, begun=begun)
             try:
                 transfer.run(partial, advance)
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial as bound
 
 from ...errors import ContentError, RegistryError
 from ...oci.manifest import CONFIG_LIMIT, parse_document
@@ -13,7 +14,7 @@ from ..registry.endpoint import endpoints
 from ..registry.host_settings import host_registries, with_host_certificates
 from ..registry.limits import Limits
 from ..settling import Settling
-from .crew import FEW, Worker, are_few, prepare_hash, work_together
+from .crew import Worker, are_few, prepare_hash, work_together
 from .source import RawDocument
 
 TYPE_CHECKING = False
@@ -113,35 +114,24 @@ class RegistrySource:
         settling: Settling,
         worker: Worker,
     ) -> int:
-        """Fetch what is small, the next ones asked for before they are read.
+        """Fetch what is small one by one, each asked for when the one before begins to come.
 
-        Where a connection costs a handshake, or a token may be wanted first, that waits for the
-        first answer. Every process locks in this order. Returns the bytes of documents, which are
-        moved here.
+        Every process locks in this order. Returns the bytes of documents, which are moved here.
         """
         moved = 0
         with contextlib.ExitStack() as opened:
             row = [opened.enter_context(store.partial(each)) for each in descriptors]
-            sure = 1 + FEW if self._clients[0].endpoint.insecure else 1
-            self._begin(row[:sure])
+            ahead = Ahead(self._clients[0], row)
+            ahead.begin()
             prepare_hash()
-            for number, partial in enumerate(row):
+            for number, partial in enumerate(row, 1):
                 if is_document(partial.descriptor):
                     moved += self._keep(partial, settling)
+                    ahead.begin_until(number)
                 else:
                     with worker.telling(partial.descriptor) as item:
-                        worker.take(partial, item)
-                if number == 0:
-                    self._begin(row[sure : 1 + FEW])
+                        worker.take(partial, item, bound(ahead.begin_until, number))
         return moved
-
-    def _begin(self, row: Sequence[PartialBlob]) -> None:
-        """Ask for what is about to be fetched, so that the registry works while we do."""
-        for partial in row:
-            if not partial.is_stored and not partial.offset and partial.descriptor.size:
-                kind = "manifests" if is_document(partial.descriptor) else "blobs"
-                if not self._clients[0].begin(kind, partial.descriptor.digest):
-                    return
 
     def _keep(self, partial: PartialBlob, settling: Settling) -> int:
         if partial.is_stored:
@@ -184,3 +174,30 @@ class RegistrySource:
 def is_document(descriptor: Descriptor) -> bool:
     """Whether a registry has it under manifests/ and not under blobs/."""
     return descriptor.media_type in MANIFESTS | INDEXES
+
+
+class Ahead:
+    """Sends the requests of a row before they are made, so that the registry works while we do.
+
+    No two blobs are asked for at once, whose order would then be the registry's to choose.
+    """
+
+    def __init__(self, client: RegistryClient, row: Sequence[PartialBlob]) -> None:
+        self._client = client
+        self._row = row
+        self._next = 0
+
+    def begin(self) -> None:
+        """Begin the first one, and a blob behind it where a connection costs no handshake."""
+        kinds = [is_document(each.descriptor) for each in self._row[:2]]
+        is_near = self._client.endpoint.insecure
+        self.begin_until(1 if is_near and kinds == [True, False] else 0)
+
+    def begin_until(self, last: int) -> None:
+        """Begin every one up to that number which is not begun yet."""
+        while self._next <= last and self._next < len(self._row):
+            partial = self._row[self._next]
+            self._next += 1
+            if not partial.is_stored and not partial.offset and partial.descriptor.size:
+                kind = "manifests" if is_document(partial.descriptor) else "blobs"
+                self._client.begin(kind, partial.descriptor.digest)
