@@ -1,7 +1,8 @@
 """The way from images.toml's text to checked, merged, plain JSON.
 
 All violations are reported at once: those of the schema, and those of the rules beside it for
-every table that the schema has nothing against.
+every table that the schema has nothing against. What rules over bundles is loaded where there are
+any.
 """
 
 from __future__ import annotations
@@ -11,17 +12,14 @@ from pathlib import Path
 
 from ..errors import DeclarationError, SchemaViolations
 from .images import FORMAT
-from .override_keys import normalise
-from .overrides import Level, merge
 from .plain_toml import load_plain
-from .quantity import parse_bytes
-from .runtime_rules import unknown_keys
 from .schema import Violation, violations_of
-from .suggestion import did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from .overrides import Level
 
 NOT_OVERRIDES = frozenset({"image", "platform", "extends", "unset", "spec", "check"})
 
@@ -155,6 +153,8 @@ class Compiler:
     def _limits(self) -> dict[str, Any]:
         if not self.sound("limits"):
             return {}
+        from .quantity import parse_bytes
+
         found: dict[str, Any] = {}
         for name, value in self.table("limits").items():
             size = parse_bytes(value) if name.endswith("bytes") else value
@@ -166,6 +166,8 @@ class Compiler:
     def _cache(self) -> dict[str, Any]:
         found = dict(self.table("cache"))
         if "max_size" in found and self.sound("cache", "max_size"):
+            from .quantity import parse_bytes
+
             size = parse_bytes(found["max_size"])
             if size is None:
                 self.report(("cache", "max_size"), f"{found['max_size']!r} is no size")
@@ -186,6 +188,10 @@ class Compiler:
 
     def _defaults(self) -> dict[str, Any]:
         table = self.sound_keys("defaults")
+        if not table:
+            return {"overrides": {}, "origins": {}, "spec": [], "unset": []}
+        from .overrides import merge
+
         merged = merge([self._level("defaults", table, ("defaults",))])
         found = {
             "overrides": merged.values,
@@ -199,6 +205,10 @@ class Compiler:
         return found
 
     def _level(self, name: str, table: Mapping[str, Any], path: tuple[str, ...]) -> Level:
+        from .override_keys import normalise
+        from .overrides import Level
+        from .runtime_rules import unknown_keys
+
         values = normalise(
             {key: value for key, value in table.items() if key not in NOT_OVERRIDES},
             lambda below, message: self.report((*path, *below), message),
@@ -230,6 +240,8 @@ class Compiler:
                 break
             if wanted not in self.tables:
                 if here == name:
+                    from .suggestion import did_you_mean
+
                     guess = did_you_mean(wanted, self.tables)
                     self.report(("bundles", name, "extends"), f"no bundle {wanted!r}{guess}")
                 break
@@ -237,6 +249,8 @@ class Compiler:
         return chain[::-1]
 
     def _bundle(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+        from .overrides import Level, merge
+
         chain = self._chain(name)
         levels = [self._cached_level("defaults", self.sound_keys("defaults"), ("defaults",))]
         for each, its in chain:
@@ -281,6 +295,8 @@ class Compiler:
         return next((table[key] for _, table in reversed(chain) if key in table), None)
 
     def _unknown_image(self, name: str, table: Mapping[str, Any], image: str) -> None:
+        from .suggestion import did_you_mean
+
         guess = did_you_mean(image, self.table("images"))
         if "image" in table:
             self.report(("bundles", name, "image"), f"no image {image!r} is declared{guess}")

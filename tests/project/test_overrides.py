@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.project.declaration import compile_text
 from tasks.project.images import BundleDeclaration
+from tasks.project.overrides import Level, merge
 
 from .test_images import declare
 
@@ -148,3 +151,13 @@ def test_spec_patches_keep_their_order() -> None:
         own='spec = { hostname = "own" }',
     )
     assert [level for level, _ in found.spec] == ["defaults", "extends base", "bundle"]
+
+
+def test_no_defaults_are_what_empty_ones_merge_to() -> None:
+    merged = merge([Level("defaults", {}, (), None)])
+    assert compile_text("", Path("images.toml"))["defaults"] == {
+        "overrides": merged.values,
+        "origins": merged.origins,
+        "spec": merged.spec,
+        "unset": merged.unset,
+    }
