@@ -12,6 +12,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 FLAGS = {
@@ -211,3 +212,6 @@ class Notes:
 
     def note(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
+
+    def pause(self) -> Callable[[], None]:
+        return lambda: None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 else:
     Protocol = object
@@ -28,6 +29,10 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """One line that people should see: a fallback taken, a retry, a warning."""
 
+    def pause(self) -> Callable[[], None]:
+        """Have no thread of one's own, so that this process may fork, until what is returned is
+        called."""
+
 
 class Silent:
     """Progress that nobody looks at."""
@@ -43,3 +48,6 @@ class Silent:
 
     def note(self, text: str) -> None:
         pass
+
+    def pause(self) -> Callable[[], None]:
+        return lambda: None

@@ -16,6 +16,7 @@ from ..figures import count_text, short_digest, size_text, time_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from ..project.plan import Options
@@ -134,6 +135,10 @@ class Console:
         except (OSError, ValueError):
             # Nobody reads any more; the work goes on.
             self._quiet = True
+
+    def pause(self) -> Callable[[], None]:
+        """End the display's thread until what is returned is called."""
+        return self._display.pause() if self._display is not None else lambda: None
 
     def _stop_display(self) -> None:
         display, self._display = self._display, None

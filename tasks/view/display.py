@@ -14,6 +14,7 @@ from ..figures import count_text, size_text, time_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from .console import Console
@@ -63,6 +64,13 @@ class Display:
             # The terminal went away; the work goes on.
             self._stopped.set()
         return True
+
+    def pause(self) -> Callable[[], None]:
+        """Take the bars away, and return what looks again."""
+        if not self._stopped.is_set():
+            self.close()
+            self._stopped.clear()
+        return self.wake
 
     def close(self) -> None:
         """Take the bars away; when this returns, nothing is drawn any more."""

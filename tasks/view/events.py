@@ -164,6 +164,17 @@ class Events:
         with self._lock:
             self._tell("note", {"text": text})
 
+    def pause(self) -> Callable[[], None]:
+        """Have listeners end their threads; what is returned begins them again."""
+        pauses = [getattr(each, "pause", None) for each in self.listeners]
+        paused = [pause() for pause in pauses if pause is not None]
+
+        def resume() -> None:
+            for each in paused:
+                each()
+
+        return resume
+
     def hit(self, subject: str, size: int = 0) -> None:
         """A task was up to date; ``size`` is what a blob would have cost, in bytes.
 

@@ -43,6 +43,7 @@ class Told:
     def advance(self, item, count): pass
     def finish(self, item, outcome="done"): pass
     def note(self, text): notes.append(text)
+    def pause(self): return lambda: None
 layers = [LayerSource.from_json(json.loads(line)) for line in open("layers")]
 facts = build_rootfs(layers=layers, layers_dir=state / "layers",
     destination=state / "bundles/it/rootfs", entries=state / "entries/it.jsonl",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import pexpect
 import pytest
 
 from tasks.figures import size_text, time_text
+from tasks.view.console import Console
 from tasks.view.display import log_text
-from tasks.view.events import Item
+from tasks.view.events import Events, Item
 
 from ..support.command import CHECKOUT, DOOR
 
@@ -226,3 +229,23 @@ def test_a_terminal_that_goes_away_does_not_end_the_work(tmp_path: Path) -> None
             break
         time.sleep(0.1)
     assert done.exists()
+
+
+def test_a_pause_leaves_no_thread() -> None:
+    """So that whoever does the work may fork."""
+
+    def is_looking() -> bool:
+        return "display" in [thread.name for thread in threading.enumerate()]
+
+    console = Console(io.StringIO(), {})
+    console.events = events = Events([console])
+    events.start("step", "rootfs:a")
+    assert is_looking()
+    resume = events.pause()
+    assert not is_looking()
+    resume()
+    assert is_looking()
+    events.close(0)
+    assert not is_looking()
+    events.pause()()
+    assert not is_looking()

@@ -101,7 +101,11 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
                 wanting = merging.wanting()
                 if wanting:
                     continue
-                count = _assemble(build, work, merging.tree, fresh, attempt)
+                resume = progress.pause()
+                try:
+                    count = _assemble(build, work, merging.tree, fresh, attempt)
+                finally:
+                    resume()
             break
         except LimitExceeded as limit:
             limit.subject = limit.subject or str(build.destination)

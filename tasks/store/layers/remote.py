@@ -153,6 +153,9 @@ class Spoken:
     def note(self, text: str) -> None:
         write_line(self._fd, ["note", text])
 
+    def pause(self) -> Callable[[], None]:
+        return lambda: None
+
 
 def main() -> None:
     """The child: read a request, do it, say how it went."""
