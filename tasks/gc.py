@@ -149,11 +149,19 @@ def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]
                 digest = Digest(algorithm, encoded)
                 if digest not in reachable.blobs:
                     yield Candidate(kind="blob", name=digest, paths=(workspace.blob(digest),))
-    for name in sorted(names_in(workspace.tmp, hidden=True)):
-        if name.startswith(staging.PREFIX) or name.endswith(".lock"):
-            continue
-        path = workspace.tmp / name
+    for path in unfinished(workspace):
         yield Candidate(kind="unfinished", paths=(path,), guards=(path,), unfinished=True)
+
+
+def unfinished(workspace: Workspace) -> Iterator[Path]:
+    """What has no final name yet: blobs and trees in the making, and imports."""
+    for name in sorted(names_in(workspace.tmp, hidden=True)):
+        if not name.startswith(staging.PREFIX) and not name.endswith(".lock"):
+            yield workspace.tmp / name
+    bundles = workspace.state / "bundles"
+    for name in sorted(names_in(bundles, hidden=True)):
+        if name.startswith("."):
+            yield bundles / name
 
 
 def bundle_candidate(workspace: Workspace, name: str) -> Candidate:

@@ -209,6 +209,19 @@ def test_gc_removes_what_a_killed_build_left_a_day_ago_and_not_earlier(made: Mad
     assert kinds(made.collect()) == ["unfinished tmp/.aa.1-2-3.tmp"]
 
 
+def test_gc_removes_what_a_killed_import_left(made: Made) -> None:
+    left = made.space.state / "bundles" / ".x.partial-1"
+    put(left / "rootfs" / "file", b"half")
+    made.age(left, 2 * DAY)
+    descriptor = os.open(left, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    made.collect()
+    assert left.exists()
+    os.close(descriptor)
+    assert "unfinished bundles/.x.partial-1" in kinds(made.collect())
+    assert not left.exists()
+
+
 def test_gc_of_a_directory_that_is_not_there_finds_nothing(tmp_path: Path) -> None:
     space = Workspace(project=tmp_path, state=tmp_path / "none")
     assert collect(workspace=space, reachable=Reachable, now=NOW, dry_run=True) == []
