@@ -218,7 +218,7 @@ def _xattr_difference(place: bytes, each: Entry, lost: dict[str, str]) -> str:
         names = set()
     wanted = dict(each.xattrs)
     for name in sorted(names | wanted.keys()):
-        text = os.fsdecode(name)
+        text = kinds.text(name)
         if f"xattr {text}" in lost or (name not in wanted and name in HOST_XATTRS):
             continue
         if name == ROOTLESS_XATTR and name not in wanted:

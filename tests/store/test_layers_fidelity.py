@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import LayerError
+from tests.support.command import CHECKOUT
 from tests.support.layers import Images, item, tar
 from tests.support.tar_headers import BLOCK, header, octal, padded, pax
 from tests.support.trees import scan_entries
@@ -449,3 +453,40 @@ def test_no_umask_and_no_default_acl_gets_in(images: Images) -> None:
         os.umask(before)
     stands_as_recorded(rootfs, found)
     assert found["f"].mode == 0o666
+
+
+LISTED = """
+import json, sys
+from pathlib import Path
+from tasks.rootfs import LayerSource, build_rootfs
+state = Path(sys.argv[1])
+layers = [LayerSource.from_json(json.loads(sys.stdin.readline()))]
+build_rootfs(layers=layers, layers_dir=state / "layers", destination=state / "b/rootfs",
+    entries=state / "entries", unrepresented=state / "lost", tmp=state / "tmp")
+"""
+
+
+def test_no_locale_gets_into_the_lists(images: Images, tmp_path: Path) -> None:
+    """Where Python takes names of files for ASCII, as it does without UTF-8 of its own."""
+    unknown = {"SCHILY.xattr.unheard.\u00e4": "1"}
+    entries = [
+        item("\u00e4/f", "x", pax=unknown),
+        item("hard", type="link", link="\u00e4/f"),
+        item("soft", link="\u00e4/f"),
+    ]
+    source = images.layer(tar(entries))
+    found = []
+    for number, utf8 in enumerate(("0", "1")):
+        state = tmp_path / f"state{number}"
+        subprocess.run(
+            [sys.executable, "-c", LISTED, str(state)],
+            input=json.dumps(source.to_json()) + "\n",
+            text=True,
+            check=True,
+            cwd=CHECKOUT,
+            env={"PYTHONUTF8": utf8, "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX",
+                 "PYTHONPATH": str(CHECKOUT), "PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        found.append([(state / name).read_bytes() for name in ("entries", "lost")])
+    assert found[0] == found[1]
+    assert b"\\u00e4/f" in found[0][0]

@@ -114,7 +114,7 @@ def write_lost(tree: Tree, file: BinaryIO, lost: Mapping[bytes, bytearray]) -> N
             continue
         for text in dict.fromkeys(bytes(lost.get(identity(leaf), b"")).splitlines()):
             what, reason = json.loads(text)
-            found = {"path": os.fsdecode(path), "what": what, "why": reason}
+            found = {"path": entry.text(path), "what": what, "why": reason}
             file.write(json.dumps(found, sort_keys=True).encode() + b"\n")
 
 
@@ -130,7 +130,7 @@ def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) 
         META.unpack_from(leaf, LAYER_BYTES)
     )
     mtime = seconds * 1_000_000_000 + nanoseconds
-    link = f'"hard_link":{quoted(os.fsdecode(hard_link))},' if hard_link else ""
+    link = f'"hard_link":{quoted(entry.text(hard_link))},' if hard_link else ""
     end = LAYER_BYTES + META.size + length
     xattrs = f',"xattrs":{leaf[end:].decode()}' if len(leaf) > end else ""
     tail = f'"type":"{KINDS[kind]}","uid":{uid}{xattrs}}}\n'
@@ -138,7 +138,7 @@ def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) 
     if kind == FILE_CODE:
         return f'{{{middle}"sha256":"{sha256.hex()}","size":{size},{tail}'.encode()
     if kind == SYMLINK_CODE:
-        target = os.fsdecode(leaf[LAYER_BYTES + META.size : end])
+        target = entry.text(leaf[LAYER_BYTES + META.size : end])
         return f'{{{middle}"target":{quoted(target)},{tail}'.encode()
     device = f'"device":[{major},{minor}],' if KINDS[kind] in DEVICES else ""
     return f"{{{device}{middle}{tail}".encode()

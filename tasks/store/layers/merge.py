@@ -29,6 +29,8 @@ MOST_PARENTS = 4096
 MOST_MEMORY = 384 << 20
 """Bytes that names and records may take; what hostile layers can make of few packed bytes."""
 
+MADE_OTHERWISE = (DIRECTORY_CODE, HARD_LINK_CODE)
+
 LIGHT = 96 << 20
 
 LEAF_COST, DIRECTORY_COST, PREFIX_COST, SHARED_COST = 200, 620, 160, 120
@@ -74,7 +76,8 @@ class Tree:
 
     def _spend(self, cost: int) -> None:
         self._memory += cost
-        self.check_room(0)
+        if self._memory > MOST_MEMORY:
+            self.check_room(0)
 
     def is_light(self) -> bool:
         """Whether a forked process may have a copy of it."""
@@ -162,7 +165,10 @@ class Tree:
                 self._parents.clear()
             parent = self._parents[parent_path] = self._parent(parent_path)
         old = parent.children.get(name)
-        if kind == DIRECTORY_CODE:
+        if old is None and kind not in MADE_OTHERWISE:
+            leaf = parent.children[name] = self._layer + record
+            self._spend(LEAF_COST + len(name) + len(leaf))
+        elif kind == DIRECTORY_CODE:
             if isinstance(old, Directory):
                 old.record = self._layer + record
                 return

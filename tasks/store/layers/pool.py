@@ -105,12 +105,12 @@ class Metadata:
                 continue
             if self.single and name.startswith(ACL_PREFIX):
                 # The ids in it would be other people's on this host.
-                self.describe(number, f"xattr {os.fsdecode(name)}", f"{value.hex()}: not mapped")
+                self.describe(number, f"xattr {entry.text(name)}", f"{value.hex()}: not mapped")
                 continue
             try:
                 os.setxattr(target, name, value, follow_symlinks=follow)
             except OSError as error:
-                self._refused(error, number, f"xattr {os.fsdecode(name)}", value.hex())
+                self._refused(error, number, f"xattr {entry.text(name)}", value.hex())
 
     def _refused(self, error: OSError, number: int, what: str, value: str) -> None:
         if error.errno not in REFUSALS and not (
