@@ -9,7 +9,8 @@ from typing import Any
 
 from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
-from ..gc import Reachable, collect
+from ..gc.sweep import collect
+from ..gc.unreached import Reachable
 from ..project.lock import load_lock
 from ..project.plan import Plan
 from ..remote_cache import Moved

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.gc import Reachable, Removal, collect
+from tasks.gc.sweep import Removal, collect
+from tasks.gc.unreached import Reachable
 from tasks.oci.digest import Digest
 from tasks.project.workspace import Workspace
 
@@ -260,7 +261,7 @@ def test_gc_killed_in_the_middle_is_finished_by_the_next(made: Made) -> None:
     program = (
         "import sys, os, signal; from pathlib import Path; import tasks.store.layers.builder as b;"
         "b.remove_here = lambda path: os.kill(os.getpid(), signal.SIGKILL);"
-        "from tasks.gc import collect, Reachable; from tasks.project.workspace import Workspace;"
+        "from tasks.gc.sweep import collect; from tasks.gc.unreached import Reachable; from tasks.project.workspace import Workspace;"
         "p = Path(sys.argv[1]);"
         "collect(workspace=Workspace(project=p, state=p / 'build'), reachable=Reachable, now=0.0)"
     )
