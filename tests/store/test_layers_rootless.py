@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import stat
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 
+from tests.store.test_layers_model import write_layout
 from tests.support.layers import Images, item, tar
 from tests.support.ordinary_user import OrdinaryUser, ordinary_user
 
@@ -49,6 +55,12 @@ facts = build_rootfs(layers=layers, layers_dir=state / "layers",
     destination=state / "bundles/it/rootfs", entries=state / "entries/it.jsonl",
     unrepresented=state / "entries/it.unrepresented.jsonl", tmp=state / "tmp", progress=Told())
 print(json.dumps({"facts": facts, "notes": notes}))
+"""
+SAYING = f"""
+try:
+{indent(BUILD, "    ")}
+except Exception as error:
+    print(type(error).__name__, error)
 """
 REMOVE = """
 from pathlib import Path
@@ -137,7 +149,7 @@ def check_owners(user: OrdinaryUser, rootfs: Path, unrepresented: Path) -> None:
     assert kinds == {("dev/null", "device"), ("dev/pipe", "owner"), ("link", "owner")}
     recorded = {
         "bin/tool": b"\x08\x21\x10\x2c",
-        "secret": b"\x08\x21",
+        "secret": b"\x08\x21\x10\xff\xff\xff\xff\x0f",
         "locked": b"\x08\x0c\x10\x0d",
         "locked/in/file": b"\x08\x05\x10\xf0\xa2\x04",
     }
@@ -172,3 +184,77 @@ def test_where_ids_cannot_be_mapped_owners_are_recorded(images: Images) -> None:
         assert owner_of(tool, user) == (33, 44)
         user.run(REMOVE, cwd=place)
         assert not (place / "state").exists()
+
+
+def test_owners_are_recorded_as_umoci_records_them(images: Images) -> None:
+    with ordinary_user(subordinate=False) as user:
+        streams = [
+            tar([
+                item("root", "r"), item("both", "b", uid=33, gid=44), item("user", "u", uid=300),
+                item("group/", gid=70000, mode=0o500), item("read-only", "", mode=0o400, uid=5),
+            ])
+        ]  # fmt: skip
+        place = prepare(user, images, *streams)
+        user.run(BUILD, cwd=place)
+        write_layout(place / "layout", streams)
+        unpack = ["umoci", "unpack", "--rootless", "--image", "layout:1", "umoci"]
+        user.run(f"import subprocess; subprocess.run({unpack}, check=True)", cwd=place)
+        recorded = [
+            {
+                path.name: os.getxattr(path, "user.rootlesscontainers")
+                for path in (place / tree).iterdir()
+                if "user.rootlesscontainers" in os.listxattr(path)
+            }
+            for tree in ("state/bundles/it/rootfs", "umoci/rootfs")
+        ]
+        ours, theirs = recorded
+        # umoci loses those of what its owner may not write.
+        assert theirs.keys() == {"both", "user"}
+        assert ours.keys() == {"both", "user", "group", "read-only"}
+        assert ours | theirs == ours
+        assert ours["group"] == b"\x08\xff\xff\xff\xff\x0f\x10\xf0\xa2\x04"
+
+
+@pytest.mark.parametrize("options", ["size=3m", "size=64m,nr_inodes=60"], ids=["space", "inodes"])
+def test_a_full_disk_is_said_to_an_ordinary_user(
+    user: OrdinaryUser, images: Images, options: str
+) -> None:
+    place = prepare(user, images, tar([item(f"f{x}", bytes(100_000), uid=x) for x in range(100)]))
+    state = place / "state"
+    state.mkdir()
+    owned = f"{options},mode=700,uid={user.uid},gid={user.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", owned, "none", str(state)], check=True)
+    try:
+        said = user.run(SAYING, cwd=place)
+        assert said.startswith("StoreError")
+        assert "free some space" in said
+        assert os.listdir(state / "tmp") == [".unpack.lock"]
+        assert not (state / "bundles/it/rootfs").exists()
+    finally:
+        subprocess.run(["umount", str(state)], check=True)
+
+
+def test_killed_as_an_ordinary_user(user: OrdinaryUser, images: Images) -> None:
+    """At moments of a fixed choice; the next run ends as if nothing had been, and cleans up."""
+    made = random.Random(3)
+    streams = [
+        tar([item(f"l{n}/f{x}", made.randbytes(40_000), uid=x) for x in range(120)]) for n in (1, 2)
+    ]
+    place = prepare(user, images, *streams)
+    for _ in range(4):
+        process = user.start(BUILD, cwd=place)
+        time.sleep(made.uniform(0.05, 0.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if (place / "state/bundles/it/rootfs").exists():
+            assert len(list((place / "state/bundles/it/rootfs").rglob("*"))) == 242
+    user.run(BUILD, cwd=place)
+    _, as_root = images.build(*streams)
+    assert len(as_root) == 243
+    assert (place / "state/entries/it.jsonl").read_bytes() == images.entries().read_bytes()
+    for _ in range(50):
+        user.run(BUILD, cwd=place)
+        if os.listdir(place / "state/tmp") == [".unpack.lock"]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(os.listdir(place / "state/tmp"))

@@ -28,12 +28,16 @@ REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, er
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE})
 ACL_PREFIX = b"system.posix_acl_"
 ROOTLESS_XATTR = b"user.rootlesscontainers"
+AS_IT_IS = 0xFFFFFFFF
 ZEROS = bytes(1 << 16)
 NODE_TYPES = {entry.CHARACTER: stat.S_IFCHR, entry.BLOCK: stat.S_IFBLK, entry.FIFO: stat.S_IFIFO}
 
 
 def rootless_owner(uid: int, gid: int) -> bytes:
-    """The true owner as umoci records it: protobuf ``{uint32 uid = 1; uint32 gid = 2}``."""
+    """The true owner as umoci records it: protobuf ``{uint32 uid = 1; uint32 gid = 2}``.
+
+    A zero is what the file's owner is inside anyway, and recorded as the number for "as it is".
+    """
 
     def varint(value: int) -> bytes:
         found = bytearray()
@@ -42,7 +46,7 @@ def rootless_owner(uid: int, gid: int) -> bytes:
             value >>= 7
         return bytes([*found, value])
 
-    return (b"\x08" + varint(uid) if uid else b"") + (b"\x10" + varint(gid) if gid else b"")
+    return b"\x08" + varint(uid or AS_IT_IS) + b"\x10" + varint(gid or AS_IT_IS)
 
 
 def umask() -> int:
