@@ -80,23 +80,21 @@ def test_a_state_directory_that_was_given_away_is_not_believed(tmp_path: Path) -
     assert (here / "build/bundles/b/rootfs/etc").stat().st_uid == 12
 
 
-def test_what_clean_leaves_of_roots_build_any_user_can_pack(tmp_path: Path) -> None:
-    here = project(tmp_path / "here")
-    expect(doit_oci(here, "bundle"))
-    for parent in (here, *here.parents):
-        if parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+def test_what_clean_leaves_of_roots_build_any_user_can_pack() -> None:
+    with ordinary_user(subordinate=False) as user:
+        here = project(Path(user.home) / "theirs")
+        expect(doit_oci(here, "bundle"))
 
-    def packs() -> bool:
-        words = ["tar", "-C", here, "-cf", "/dev/null", "build"]
-        done = subprocess.run(
-            words, user=4242, group=4242, extra_groups=[], capture_output=True, check=False
-        )
-        return done.returncode == 0
+        def packs() -> bool:
+            words = ["tar", "-C", here, "-cf", "/dev/null", "build"]
+            done = subprocess.run(
+                words, user=user.uid, group=user.gid, capture_output=True, check=False
+            )
+            return done.returncode == 0
 
-    assert not packs()
-    expect(doit_oci(here, "clean"))
-    assert packs()
+        assert not packs()
+        expect(doit_oci(here, "clean"))
+        assert packs()
 
 
 def test_what_clean_leaves_any_user_can_pack(tmp_path: Path) -> None:
