@@ -353,6 +353,7 @@ def test_server_that_serves_one_connection_at_a_time_is_enough(puller: Puller) -
     fake = FakeRegistry(f"127.0.0.1:{server.server_address[1]}")
     server.fake = fake  # type: ignore[attr-defined]
     image = fake.add(make_image(layer(size=10), layer(size=11)))
+    puller.limits = QUICK.replacing(ahead_time=0.3)
     with serving(server):
         locked = puller.resolve(f"{fake.host}/a:1")
         shutil.rmtree(puller.blobs)
@@ -466,6 +467,23 @@ def test_two_processes_fetch_each_blob_once(fake_registry: FakeRegistry, puller:
     assert [process.wait() for process in children] == [0, 0, 0]
     assert len([p for p in fake_registry.paths("blobs") if image.layer_digests()[0] in p]) == 1
     assert puller.stored() == {image.digest, *image.blobs}
+
+
+def test_processes_at_images_that_share_blobs_do_not_wait_for_each_other_in_a_circle(
+    fake_registry: FakeRegistry, puller: Puller
+) -> None:
+    layers = [layer(size=1000 * n, seed=n) for n in (1, 2, 3)]
+    images = [
+        fake_registry.add(make_image(*(layers[at] for at in order)), tag)
+        for tag, order in {"a": (0, 1), "b": (1, 2), "c": (2, 0)}.items()
+    ]
+    names = [f"{fake_registry.host}/a:{tag}" for tag in "abc"]
+    children = [child(puller, name) for name in names * 2]
+    assert [process.wait(60) for process in children] == [0] * 6
+    everything = {digest for image in images for digest in (image.digest, *image.blobs)}
+    assert puller.stored() == everything
+    blobs = fake_registry.paths("blobs")
+    assert len([each for each in blobs if any(d in each for d in images[0].layer_digests())]) == 2
 
 
 def test_pull_that_is_killed_is_finished_by_the_next(

@@ -27,7 +27,7 @@ QUICK = Limits(
     backoff=0.001,
     backoff_cap=0.002,
     retry_after_cap=0.05,
-    ahead_time=0.5,
+    ahead_time=5,
 )
 
 

@@ -87,6 +87,7 @@ class RegistrySource:
         blobs to a registry: they have an address of their own.
         """
         documents = [each for each in descriptors if is_document(each)]
+        documents.sort(key=lambda found: found.digest.encoded)
         blobs = [each for each in descriptors if not is_document(each)]
         blobs.sort(key=lambda found: (found.size, found.digest.encoded))
         few, many = (blobs, []) if are_few(blobs) else ([], blobs)
@@ -124,13 +125,13 @@ class RegistrySource:
             ahead = Ahead(self._clients[0], row)
             ahead.begin()
             prepare_hash()
-            for number, partial in enumerate(row, 1):
+            for behind, partial in enumerate(row, 1):
                 if is_document(partial.descriptor):
                     moved += self._keep(partial, settling)
-                    ahead.begin_until(number)
+                    ahead.begin_at(behind)
                 else:
                     with worker.telling(partial.descriptor) as item:
-                        worker.take(partial, item, bound(ahead.begin_until, number))
+                        worker.take(partial, item, bound(ahead.begin_at, behind))
         return moved
 
     def _keep(self, partial: PartialBlob, settling: Settling) -> int:
@@ -190,14 +191,16 @@ class Ahead:
     def begin(self) -> None:
         """Begin the first one, and a blob behind it where a connection costs no handshake."""
         kinds = [is_document(each.descriptor) for each in self._row[:2]]
-        is_near = self._client.endpoint.insecure
-        self.begin_until(1 if is_near and kinds == [True, False] else 0)
+        self.begin_at(0)
+        if self._client.endpoint.insecure and kinds == [True, False]:
+            self.begin_at(1)
 
-    def begin_until(self, last: int) -> None:
-        """Begin every one up to that number which is not begun yet."""
-        while self._next <= last and self._next < len(self._row):
-            partial = self._row[self._next]
-            self._next += 1
-            if not partial.is_stored and not partial.offset and partial.descriptor.size:
-                kind = "manifests" if is_document(partial.descriptor) else "blobs"
-                self._client.begin(kind, partial.descriptor.digest)
+    def begin_at(self, place: int) -> None:
+        """Begin the one there, unless that was done or it is fetched without."""
+        if not self._next <= place < len(self._row):
+            return
+        self._next = place + 1
+        partial = self._row[place]
+        if not partial.is_stored and not partial.offset and partial.descriptor.size:
+            kind = "manifests" if is_document(partial.descriptor) else "blobs"
+            self._client.begin(kind, partial.descriptor.digest)
