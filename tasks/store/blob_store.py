@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 WRITEBACK = 8 << 20
+FIRST_WRITEBACK = 2 << 20
+"""The disk begins with a large blob as soon as it is known to be one."""
 
 
 class BlobStore:
@@ -359,7 +361,7 @@ class PartialBlob:
         except OSError as error:
             raise store_error(error, self.path) from error
         self.offset = size
-        if size - self._flushed >= WRITEBACK:
+        if size - self._flushed >= (WRITEBACK if self._flushed else FIRST_WRITEBACK):
             self.start_writeback()
 
     def restart(self) -> None:
@@ -384,6 +386,8 @@ class PartialBlob:
 
     def hand_over(self) -> PartialBlob:
         """Whoever gets it settles and closes it, in place of the ``with`` statement."""
+        if self._flushed:
+            self.start_writeback()
         self._is_handed_over = True
         return self
 
