@@ -123,7 +123,7 @@ def pack_file(member: Member, number: int, sha256: bytes) -> bytes:
 def pool_name(number: int) -> str:
     """What an inode is called in its pool. ext4 compares a new name with all that stand in its
     block of the directory: long names are fewer."""
-    return f"{number:040}"
+    return str(number).zfill(40)
 
 
 def kind_of(record: bytes) -> int:

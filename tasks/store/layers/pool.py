@@ -131,20 +131,21 @@ class Pool:
         self._fd = fd
         self._path = path
         self._metadata = metadata
-        self._late_bits = metadata.late_bits
+        self._late_bits, self._single = metadata.late_bits, metadata.single
         self._uid, self._gid = (0, 0) if metadata.single else (os.geteuid(), os.getegid())
 
     def add_file(self, number: int, member: Member, reader: TarReader) -> bytes:
         """Make a file and return its sha256."""
         mode = member.mode
-        late_mode = mode & self._late_bits or (self._metadata.single and mode & 0o200 == 0)
+        late_mode = mode & self._late_bits or (self._single and mode & 0o200 == 0)
         fd = os.open(pool_name(number), CREATE, 0o600 if late_mode else mode, dir_fd=self._fd)
         try:
             if member.extents is not None:
                 digest = write_sparse(fd, reader.content(), member.size, member.extents)
             elif (piece := reader.whole()) is not None:
                 digest = sha256(piece).digest()
-                if piece:
+                if piece and os.write(fd, piece) < len(piece):
+                    os.lseek(fd, 0, os.SEEK_SET)
                     write_all(fd, piece)
             else:
                 digest = write_pieces(fd, reader.content())
