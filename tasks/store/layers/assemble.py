@@ -14,6 +14,7 @@ from ...errors import LimitExceeded
 from ...progress import Progress
 from . import index, remote, staging, unpack
 from .build import Build, load_facts, load_unsure
+from .crew import may_fork
 from .materialise import (
     OPEN_DIRECTORY,
     AlteredLayer,
@@ -197,7 +198,7 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
         )
         staged.mkdir(0o700)
         listing = partial(_list, build, tree, list_path)
-        if count > WORTH_HALVING and tree.is_light() and (build.forks or may_fork()):
+        if count > WORTH_HALVING and tree.is_light() and may_fork():
             _write_in_halves(tree, linker, lost, staged, listing)
         else:
             listing()
@@ -250,11 +251,6 @@ def _lose(lost: Lost, inode: bytes, what: str, why: str) -> None:
 def _list(build: Build, tree: Tree, path: Path) -> None:
     with open(path, "wb", buffering=1 << 16) as file:
         write_entries(tree, file, implied_mtime=build.implied_mtime)
-
-
-def may_fork() -> bool:
-    """Whether this process has but one thread, of Python's or of a library's."""
-    return len(os.listdir("/proc/self/task")) == 1
 
 
 @contextmanager

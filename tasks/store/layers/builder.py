@@ -1,7 +1,8 @@
 """Where a build runs: in this process where that is quick, or in one of its own.
 
-Root with little to unpack builds here. Root with much, and every ordinary user with subordinate
-ids, builds in a child: it has no threads, so it may fork workers and enter a user namespace.
+Root builds here, with forked workers if there is much to unpack. Where this process has threads,
+and for every ordinary user with subordinate ids, a child does it: it has no threads, so it may fork
+workers and enter a user namespace.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ...errors import StoreError
 from ...progress import Progress, Silent
 from . import assemble, remote, unpack
 from .build import Build, load_facts
+from .crew import may_fork
 from .materialise import no_room
 from .remove import remove_here
 
@@ -41,8 +43,18 @@ def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
     )
     if packed < WORTH_A_PROCESS:
         return assemble.run(build, progress)
-    there = build.replacing(forks=True)
-    return _call({"do": "build", "mapped": False, **there.to_json()}, build, progress)
+    forking = build.replacing(forks=True)
+    if _may_fork(progress):
+        return assemble.run(forking, progress)
+    return _call({"do": "build", "mapped": False, **forking.to_json()}, build, progress)
+
+
+def _may_fork(progress: Progress) -> bool:
+    resume = progress.pause()
+    try:
+        return may_fork()
+    finally:
+        resume()
 
 
 def _call(request: dict[str, Any], build: Build, progress: Progress) -> dict[str, str]:

@@ -10,6 +10,7 @@ import json
 import os
 import select
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from ... import errors
 from ...progress import Progress
@@ -25,6 +26,25 @@ Unpack = Callable[[int, Callable[[int], None], Callable[[str], None]], None]
 """Unpack the layer at a position; told of packed bytes that were read, and of notes."""
 
 ADVANCE_STEP = 4 << 20
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Of mallopt(3)."""
+
+
+def may_fork() -> bool:
+    """Whether this process has but one thread, of Python's or of a library's."""
+    return len(os.listdir("/proc/self/task")) == 1
+
+
+def keep_pages() -> None:
+    """Let this process keep memory that it frees: pieces of half a MiB come and go, and glibc would
+    give their pages back each time, to be cleared anew by the kernel."""
+    from ctypes import CDLL
+
+    with suppress(AttributeError, OSError):
+        allocator = CDLL(None)
+        for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            allocator.mallopt(parameter, 64 << 20)
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
@@ -160,12 +180,17 @@ class _Worker:
 
 def _serve(unpack: Unpack, requests: int, answers: int) -> NoReturn:
     """A worker's life. It must never return into its parent's code."""
+    import gc
     import signal
 
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # It lives for a few layers, and what it keeps holds no cycles.
+        gc.disable()
+        os.umask(0)
+        keep_pages()
         while request := os.read(requests, 4):
             _unpack_one(unpack, int.from_bytes(request, "little"), answers)
         status = 0

@@ -28,11 +28,6 @@ BOOT = (
 )
 
 
-ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-"""Pieces of half a MiB come and go: left to itself, glibc gives their pages back each time, and the
-kernel clears them anew."""
-
-
 def find_mapping() -> user_namespace.IdMap | None:
     """The ids that an ordinary user may map; None for root and for users who have but one."""
     if os.geteuid() == 0:
@@ -62,7 +57,7 @@ def call(request: dict[str, Any], progress: Progress) -> Any:
         pid = os.posix_spawn(
             sys.executable,
             words,
-            ALLOCATION | dict(os.environ),
+            os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, request_out, 0),
                 (os.POSIX_SPAWN_DUP2, answer_in, 1),

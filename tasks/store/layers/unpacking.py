@@ -12,7 +12,7 @@ from ...progress import Progress
 from . import completing, index, staging, unpack
 from .build import Build, load_facts
 from .cover import Cover, Records
-from .crew import Alone, Busy, Crew, Forked
+from .crew import Alone, Busy, Crew, Forked, keep_pages, may_fork
 from .remove import remove_here
 from .source import LayerSource
 
@@ -112,8 +112,14 @@ def _crew(build: Build, work: Path, progress: Progress, missing: list[int]) -> C
             partial=build.layer_path(source) if partial else None,
         )
 
-    if count > 1:
-        return Forked(do, progress, start, busy, count=count)
+    resume = progress.pause()
+    try:
+        if count > 1 and may_fork():
+            return Forked(do, progress, start, busy, count=count)
+    finally:
+        resume()
+    if build.forks:
+        keep_pages()
     return Alone(do, progress, start)
 
 
