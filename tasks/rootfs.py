@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LayerSource", "UnpackLimits", "build_rootfs", "remove_tree", "rootfs_key"]
+__all__ = ["LayerSource", "UnpackLimits", "build_rootfs", "rootfs_key"]
 
 STEP = "rootfs"
 EPOCH = 1
@@ -90,11 +90,3 @@ def build_rootfs(
         ),
         progress or Silent(),
     )
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a tree that a build made: read-only directories and mapped owners included.
-
-    A path that is not there is fine. Raises: StoreError where something is mounted in it.
-    """
-    builder.remove_tree(path)

@@ -11,20 +11,19 @@ import os
 
 from . import warm
 from .boot import READ_BACK, boot_id, is_sure
-from .errors import DoitOciError, RuntimeFailed, StaleLock, StoreError
+from .errors import DoitOciError, StaleLock, StoreError
 from .locking import Locking
 from .project.reason import ABSENT
 from .step import Step, Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
     from .caching import Caching
     from .oci.descriptor import Descriptor
-    from .project.images import BundleDeclaration
     from .project.plan import Plan
     from .step import Facts
 
@@ -407,23 +406,11 @@ class Steps:
         return Command(f"reset:{name}", lambda: reset_bundle(name=name, run_dir=self.space.run))
 
     def run_arguments(self, name: str) -> dict[str, Any]:
-        """What run_bundle takes beside the command line, as plain JSON."""
-        bundle = self.plan.bundle(name)
-        facts = (self.config(name).recorded() or {"facts": {}})["facts"]
-        return {
-            "bundle": str(self.space.bundle(name)),
-            "name": name,
-            "run_dir": str(self.space.run),
-            "project": str(self.space.project),
-            "entrypoint": facts.get("entrypoint", []),
-            **self._runtime(),
-            **run_overrides(bundle),
-        }
+        """What run_bundle takes beside the command line, as plain JSON. Raises: RuntimeFailed."""
+        from .run_keys import run_arguments
 
-    def _runtime(self) -> dict[str, Any]:
-        wanted = self.plan.images.runtime
-        table = self.plan.images.runtimes.get(wanted or "", {})
-        return {"runtime": table.get("path", wanted), "runtime_args": list(table.get("args", ()))}
+        facts = (self.config(name).recorded() or {"facts": {}})["facts"]
+        return run_arguments(self.plan, name, entrypoint=facts.get("entrypoint", []))
 
     def check(self, name: str) -> Step:
         """Run and compare; the key is the bundle digest and what is asked of it."""
@@ -490,69 +477,3 @@ class Steps:
             current = step.current()
             facts = step.perform() if current is None else current
         return facts
-
-    def outputs(self, names: Iterable[str], *, everything: bool) -> Iterator[Path]:
-        """What has been built for bundles, and with ``everything`` all that is not a blob."""
-        if everything:
-            parts = ("bundles", "layouts", "layers", "entries", "stamps", "ready", "checks")
-            found = [self.space.state / part for part in (*parts, "provenance", "tmp")]
-        else:
-            found = [
-                path
-                for name in names
-                for path in (
-                    self.space.bundle(name),
-                    self.space.entries(name),
-                    self.space.unrepresented(name),
-                    self.space.ready(name),
-                    self.space.provenance(name),
-                    *(step.stamp for step in self.chain(name)[1:]),
-                )
-            ]
-        yield from (path for path in found if path.exists())
-
-    def remove(self, path: Path) -> None:
-        """Remove one output, also a tree that a mapped build made."""
-        if path.is_dir():
-            from .rootfs import remove_tree
-
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _check_user_namespace(bundle: BundleDeclaration) -> None:
-    """Root's containers are in the host's, an ordinary user's in one of their own.
-
-    Raises: RuntimeFailed where the bundle demands the other.
-    """
-    wanted = bundle.overrides.get("userns", "auto")
-    if wanted == "host" and os.geteuid() != 0:
-        raise RuntimeFailed(
-            'userns = "host" needs root',
-            subject=bundle.name,
-            hint='run it as root, or say userns = "auto"',
-        )
-    if wanted == "private" and os.geteuid() == 0:
-        raise RuntimeFailed(
-            "userns = \"private\" needs an ordinary user: root's containers are in the host's",
-            subject=bundle.name,
-            hint="run it as a user with ranges in /etc/subuid and /etc/subgid",
-        )
-
-
-def run_overrides(bundle: BundleDeclaration) -> dict[str, Any]:
-    """The keys of a bundle that concern its run and not its config.json."""
-    given = bundle.overrides
-    _check_user_namespace(bundle)
-    log = given.get("log", {})
-    names = {"max_size": "rotate_at", "max_files": "kept"}
-    return {
-        "log": {names[key]: value for key, value in log.items()},
-        "init": given.get("init", False),
-        "persistent": given.get("persistent", False),
-        "network": given.get("network"),
-        "timeout": given.get("timeout"),
-        "stop_grace": given.get("stop_grace_period", 10.0),
-        "cgroup_limits": given.get("cgroup_limits", "required"),
-    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..doit_bridge import ProjectCommand
@@ -51,14 +53,26 @@ class Clean(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..steps import Steps
+        from ..clean import remove
 
-        steps = Steps(self.plan)
-        for path in steps.outputs(chosen(self.plan, names), everything=not names):
+        for path in self._outputs(names):
             sys.stderr.write(f"{'would remove' if given['dry_run'] else 'removing'} {path}\n")
             if not given["dry_run"]:
-                steps.remove(path)
+                remove(path)
         return 0
+
+    def _outputs(self, names: list[str]) -> Iterator[Path]:
+        from ..clean import all_outputs, outputs_of
+        from ..steps import Steps
+
+        space = self.plan.workspace
+        if not names:
+            yield from all_outputs(space)
+            return
+        steps = Steps(self.plan)
+        for name in chosen(self.plan, names):
+            # The first step's stamp is the layout's, which belongs to the image.
+            yield from outputs_of(space, name, [step.stamp for step in steps.chain(name)[1:]])
 
 
 class Forget(ProjectCommand):

@@ -120,7 +120,7 @@ def in_use(root: Path) -> Iterator[None]:
 
 def emptied(root: Path) -> bool:
     """Empty the worker's store, unless another job works in it; whether it is empty now."""
-    from ..rootfs import remove_tree
+    from ..store.layers.builder import remove_tree
 
     state = root / "state"
     try:

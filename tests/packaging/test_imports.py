@@ -30,6 +30,7 @@ STEPS = {
         "bundle",
         "cache_key",
         "check",
+        "clean",
         "config_json",
         "containers",
         "doctor",

@@ -20,7 +20,8 @@ import pytest
 
 from tasks.errors import StoreError
 from tasks.progress import Silent
-from tasks.rootfs import LayerSource, remove_tree
+from tasks.rootfs import LayerSource
+from tasks.store.layers.builder import remove_tree
 from tasks.store.layers.index import pool_name
 from tests.support.layers import Images, item, tar
 from tests.support.trees import scan_entries

@@ -41,7 +41,8 @@ UPPER = [item("bin/.wh.su"), item("locked/in/other", "x"), item("etc/new", "n", 
 BUILD = """
 import json, sys
 from pathlib import Path
-from tasks.rootfs import LayerSource, build_rootfs, remove_tree
+from tasks.rootfs import LayerSource, build_rootfs
+from tasks.store.layers.builder import remove_tree
 state = Path("state")
 notes = []
 class Told:
@@ -64,7 +65,7 @@ except Exception as error:
 """
 REMOVE = """
 from pathlib import Path
-from tasks.rootfs import remove_tree
+from tasks.store.layers.builder import remove_tree
 remove_tree(Path("state"))
 """
 
