@@ -10,27 +10,18 @@ from __future__ import annotations
 import os
 import sys
 
+from .command_line import INTERRUPTED, split, take_options
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-FLAGS = {
-    "--locked": "locked",
-    "--offline": "offline",
-    "--json": "json",
-    "--quiet": "quiet",
-    "-q": "quiet",
-    "--detach": "detach",
-    "--wait": "wait",
-}
-INTERRUPTED = 130
-GARBAGE = 50_000
-"""New objects that may be garbage before it is looked for."""
 BRIDGE = f"{__package__}.doit_bridge"
 """Loaded wherever there was more to do than a warm start."""
+GARBAGE = 50_000
+"""New objects that may be garbage before it is looked for."""
 STOCK_DOORS = ("doit", "__main__.py")
-STATE_VARIABLE = "DOIT_OCI_DIR"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,40 +102,6 @@ def _main(words: list[str]) -> int:
     from .doit_bridge import run_doit
 
     return run_doit(head, options)
-
-
-def split(words: list[str]) -> tuple[list[str], list[str] | None]:
-    """What stands before the first ``--`` and, if there is one, all that stands after it.
-
-    >>> split(["run:a", "--", "", "B=c"])
-    (['run:a'], ['', 'B=c'])
-    """
-    if "--" not in words:
-        return words, None
-    at = words.index("--")
-    return words[:at], words[at + 1 :]
-
-
-def take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take our own options out of the words, wherever they stand."""
-    rest: list[str] = []
-    found: dict[str, Any] = {}
-    pending = iter(words)
-    for word in pending:
-        if word in FLAGS:
-            found[FLAGS[word]] = True
-        elif word == "--dir":
-            found["state"] = next(pending, "")
-        elif word.startswith("--dir="):
-            found["state"] = word[6:]
-        elif word == "--shard":
-            found["shard"] = next(pending, "")
-        elif word.startswith("--shard="):
-            found["shard"] = word[8:]
-        else:
-            rest.append(word)
-    found.setdefault("state", os.environ.get(STATE_VARIABLE, ""))
-    return rest, found
 
 
 def run_warm(head: list[str], found: dict[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from .command_line import INTERRUPTED
 from .errors import DoitOciError
 from .step import is_current, perform, refusal
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 STEPS = ("layout", "rootfs", "config", "bundle", "run")
 BUG = 2
-INTERRUPTED = 130
 
 
 def build_target(word: str, options: Options) -> int | None:

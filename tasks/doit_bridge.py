@@ -21,7 +21,7 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ZeroReporter
 from doit.task import Task
 
-from .cli import INTERRUPTED
+from .command_line import INTERRUPTED
 from .errors import DoitOciError
 from .progress import Progress
 from .project.plan import Options, Plan

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .cli import split, take_options
+from .command_line import split, take_options
 from .errors import DeclarationError, UnknownTarget
 from .project.plan import Options, Plan
 from .project_folder import open_plan

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cli import split, take_options
+from tasks.command_line import split, take_options
 
 from .support.command import CHECKOUT, doit_oci, expect
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cli import FLAGS
+from tasks.command_line import FLAGS
 from tasks.commands import COMMANDS
 from tasks.commands.manual import GLOBAL_OPTIONS, all_texts, command_text, manual_page, overview
 
