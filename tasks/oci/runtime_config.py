@@ -7,34 +7,23 @@ Spec: image-spec 1.1 conversion.md; runtime-spec 1.2 config.md and config-linux.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from ..errors import ConversionError
 from ..value import Value
-from . import annotation, runtime_defaults
+from . import runtime_defaults
 from .accounts import Account, needs_accounts, resolve_user
-from .canonical_json import canonical
 from .capability import effective_capabilities
-from .config_draft import BUILT_IN, IMAGE, Draft, pointer
+from .config_draft import BUILT_IN, IMAGE, Draft
 from .env_file import parse_env_file
-from .healthcheck import DEFAULT_SHELL, make_healthcheck
+from .runtime_annotations import add_annotations
+from .runtime_inputs import Inputs
 from .runtime_linux import add_linux
 from .runtime_mounts import add_mounts, scratch_targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-UNSAFE_LABELS = (
-    "run.oci.",
-    "org.criu.",
-    "org.systemd.property.",
-    "dev.gvisor.",
-    "io.katacontainers.",
-    annotation.OWN,
-)
-"""What is taken as an order, down to replacing the filter of system calls: an image may not."""
 
 
 class RuntimeConfigResult(Value, kw_only=False):
@@ -48,25 +37,6 @@ class RuntimeConfigResult(Value, kw_only=False):
     origins: dict[str, str]
     entrypoint: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-class Inputs(Value):
-    """What the parts of the translation read: the image's ``config`` object and the overrides."""
-
-    image: Mapping[str, Any]
-    overrides: Mapping[str, Any]
-    levels: Mapping[str, str]
-    files: Mapping[str, bytes]
-    owners: Mapping[str, tuple[int, int, int]]
-    architecture: str
-
-    def origin(self, *parts: str | int) -> str:
-        """``LEVEL: key.name`` for an override; the nearest level that is known for it."""
-        for depth in range(len(parts), 0, -1):
-            level = self.levels.get(pointer(parts[:depth]))
-            if level:
-                return level if level == BUILT_IN else f"{level}: {'.'.join(map(str, parts))}"
-        return f"bundle: {'.'.join(map(str, parts))}"
 
 
 def account_names(
@@ -126,7 +96,7 @@ def make_runtime_config(
         _add_root(draft, inputs)
         add_mounts(draft, inputs)
         add_linux(draft, inputs, capabilities)
-        _add_annotations(draft, inputs, image_config, notes)
+        add_annotations(draft, inputs, image_config, notes)
     except ConversionError as error:
         error.subject = subject
         raise
@@ -317,62 +287,3 @@ def _add_root(draft: Draft, inputs: Inputs) -> None:
         draft.put(("hostname",), overrides["hostname"], inputs.origin("hostname"))
     for kind, hooks in sorted(overrides.get("hooks", {}).items()):
         draft.put(("hooks", kind), hooks, inputs.origin("hooks", kind))
-
-
-def _add_annotations(
-    draft: Draft, inputs: Inputs, image_config: Mapping[str, Any], notes: list[str]
-) -> None:
-    """Implicit ones, under the image's Labels, under the declaration's own."""
-    found: dict[str, tuple[str, str]] = {}
-    image = inputs.image
-    implicit = {
-        "os": image_config.get("os"),
-        "architecture": image_config.get("architecture"),
-        "variant": image_config.get("variant"),
-        "os.version": image_config.get("os.version"),
-        "os.features": ",".join(image_config.get("os.features") or ()),
-        "author": image_config.get("author"),
-        "created": image_config.get("created"),
-        "stopSignal": image.get("StopSignal"),
-        "exposedPorts": ",".join(sorted(image.get("ExposedPorts") or ())),
-    }
-    for name, value in implicit.items():
-        if value:
-            found[annotation.IMAGE + name] = (str(value), IMAGE)
-    for name, value in (image.get("Labels") or {}).items():
-        if name.startswith(UNSAFE_LABELS):
-            notes.append(
-                f"the image's label {json.dumps(name)} is an order to its runtime and is left out; "
-                "set it under annotations to have it"
-            )
-        else:
-            found[name] = (str(value), IMAGE)
-    if "stop_signal" in inputs.overrides:
-        origin = inputs.origin("stop_signal")
-        found[annotation.STOP_SIGNAL] = (inputs.overrides["stop_signal"], origin)
-    check = _find_healthcheck(inputs, notes)
-    if check is not None:
-        found[annotation.HEALTHCHECK] = check
-    for name, value in inputs.overrides.get("annotations", {}).items():
-        found[name] = (value, inputs.origin("annotations", name))
-    for name, (value, origin) in sorted(found.items()):
-        draft.put(("annotations", name), value, origin)
-
-
-def _find_healthcheck(inputs: Inputs, notes: list[str]) -> tuple[str, str] | None:
-    """The annotation's text, and where its test is from."""
-    declared = inputs.overrides.get("healthcheck", {})
-    image = inputs.image.get("Healthcheck") or {}
-    if not declared and not image:
-        return None
-    try:
-        found = make_healthcheck(image, declared, inputs.image.get("Shell") or DEFAULT_SHELL)
-    except ValueError as error:
-        notes.append(f"the image's Healthcheck is left out: {error}")
-        return None
-    if found is None:
-        if declared and "test" not in declared:
-            notes.append("healthcheck has no test, and neither has the image: nothing is asked")
-        return None
-    origin = inputs.origin("healthcheck", "test") if "test" in declared else IMAGE
-    return canonical(found).decode(), origin

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .runtime_config import Inputs
+    from .runtime_inputs import Inputs
 
 SHARED = {"network": "host", "pid": "host", "ipc": "host", "uts": "host"}
 """Keys whose value ``host`` leaves the namespace of that name out."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Item = tuple[dict[str, Any], str]
 
-    from .runtime_config import Inputs
+    from .runtime_inputs import Inputs
 
 PROJECT = "../../../"
 """From ``build/bundles/NAME`` to the folder of images.toml, see docs/decisions/0003."""
