@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import json
 import os
@@ -93,6 +94,8 @@ class Other:
         if self._pid == 0:
             status = 1
             try:
+                # A look for garbage would write to every page, and so have a copy of each.
+                gc.disable()
                 answer.write_text(json.dumps(_attempt(work)))
                 status = 0
             finally:
