@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import sys
 import time
 from collections.abc import Iterator
@@ -132,10 +133,13 @@ if os.environ.get("TZ") == "Asia/Kathmandu":
 """
 
 
-def test_reproduce_names_path_and_field_of_the_first_difference(here: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(DEFECT)
-    places = f"{tmp_path}{os.pathsep}{CHECKOUT}"
-    result = doit_oci(here, "reproduce", "b", env={"PYTHONPATH": places, "TZ": "UTC"})
+def test_reproduce_names_path_and_field_of_the_first_difference(here: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        # Where the other user comes too; pytest's own folders are closed to it.
+        os.chmod(name, 0o755)
+        Path(name, "sitecustomize.py").write_text(DEFECT)
+        places = f"{name}{os.pathsep}{CHECKOUT}"
+        result = doit_oci(here, "reproduce", "b", env={"PYTHONPATH": places, "TZ": "UTC"})
     expect(result, 1)
     said = result.stderr.decode()
     assert "b: is not reproducible: mtime of / is 0 and 5000000000" in said, said
