@@ -16,6 +16,9 @@ from tasks.store.layers.merge import Directory
 from tests.support.layers import Images, item, tar
 from tests.support.trees import scan_entries
 
+# Newer Pythons warn of a fork in a process with threads, as pytest-xdist has.
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
 UNKNOWN = {"SCHILY.xattr.unheard.of": "1"}
 
 
