@@ -135,6 +135,31 @@ def test_a_paused_container_is_not_asked(box: Bundle, runtime: str) -> None:
     containers.delete_container(run_dir=box.run_dir, name="box", force=True)
 
 
+def test_an_answer_that_cannot_be_written_is_not_the_last(box: Bundle) -> None:
+    watched(box, READY, ["sleep", "1000"])
+    assert box.run(detach=True).returncode == 0
+    become(box, "unhealthy")
+    in_the_way = record(box).with_name("health.json.new")
+    wait_for(lambda: made_folder(in_the_way))
+    do(box, "touch /ready")
+    before = health(box)
+    time.sleep(0.5)
+    assert health(box) == before
+    in_the_way.rmdir()
+    become(box, "healthy")
+    containers.delete_container(run_dir=box.run_dir, name="box", force=True)
+    box.assert_nothing_left()
+
+
+def made_folder(path: Path) -> bool:
+    """Whether it could be made: for a moment a file may have the name."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def test_a_run_in_the_foreground_is_asked_too(anyone: Bundle, runtime: str) -> None:
     watched(anyone, "echo asked >> /asked", ["sh", "-c", "sleep 1; cat /asked; exit 3"])
     done = anyone.run(runtime=runtime)

@@ -6,6 +6,7 @@ the container's record, for ``ps`` and ``--wait``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -36,6 +37,7 @@ class Watch:
         self._folder = folder
         self._record = record
         self._check = check
+        self._process = ""
         self._child = 0
 
     def start(self, mask: set[int]) -> None:
@@ -64,27 +66,36 @@ class Watch:
                     os.dup2(null, number)
                 close_descriptors()
                 self._watch(health, mask)
-        except OSError:  # the container has gone, and its directory with it
-            pass
         finally:
             os._exit(0)
 
     def _watch(self, health: Health, mask: set[int]) -> None:
-        process = write_process(self._folder, self._record["name"], self._check.args)
+        """Ask until the container has gone; a host that is short of something fails a probe."""
         while True:
             time.sleep(health.pause(time.time()))
-            if not is_paused(self._folder, self._record):
-                health.take(self._ask(process, mask))
+            if is_paused(self._folder, self._record):
+                continue
+            start = time.time()
+            try:
+                health.take(self._ask(start, mask))
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            except OSError as error:
+                text = f"cannot be asked: {error}"
+                health.take(Probe(start=start, end=time.time(), exit_status=-1, output=text))
+            with contextlib.suppress(OSError):  # the next answer tries again
                 write_health(self._folder, health)
 
-    def _ask(self, process: str, mask: set[int]) -> Probe:
-        start = time.time()
+    def _ask(self, start: float, mask: set[int]) -> Probe:
+        if not self._process:
+            name = self._record["name"]
+            self._process = write_process(self._folder, name, self._check.args)
         reader, writer = os.pipe()
         try:
             child = start_in_namespaces(
                 self._folder,
                 self._record,
-                ["exec", "--process", process, os.path.basename(self._folder)],
+                ["exec", "--process", self._process, os.path.basename(self._folder)],
                 mask=mask,
                 own_group=True,
                 output=writer,
@@ -126,7 +137,7 @@ class Watch:
 
 
 def kill_descendants(process: int) -> None:
-    """Kill a process and all below it, the youngest last: a parent that is dead starts no more."""
+    """Kill a process and all below it; each is stopped before its children are looked for."""
     send_signal(process, signal.SIGSTOP)
     for child in _children(process):
         kill_descendants(child)
