@@ -6,14 +6,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.graph.test_reproducible import IMAGES, project
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, start_doit_oci, steps_done
+from tests.support.command import (
+    doit_oci,
+    expect,
+    start_doit_oci,
+    start_patched,
+    steps_done,
+)
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout
 
@@ -157,13 +162,7 @@ builder.remove_tree = remove_tree
 
 
 def test_nobody_waits_for_a_sweep(aged: Path) -> None:
-    sweep = subprocess.Popen(
-        [sys.executable, "-c", SLOW + DOOR, "gc"],
-        cwd=aged,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )
+    sweep = start_patched(aged, SLOW, "gc")
     try:
         assert sweep.stdout is not None
         assert sweep.stdout.readline() == b"removing\n"

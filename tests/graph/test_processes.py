@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, start_doit_oci
+from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, start_doit_oci, start_patched
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout
 
@@ -148,13 +148,7 @@ tasks.rootfs.build_rootfs = build_rootfs
 
 def test_nobody_waits_for_what_it_does_not_need(here: Path) -> None:
     """One process is stuck in the middle of an image; others, also of the same layer, go on."""
-    stuck = subprocess.Popen(
-        [sys.executable, "-c", STUCK + DOOR, "bundle:c"],
-        cwd=here,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )
+    stuck = start_patched(here, STUCK, "bundle:c")
     try:
         assert stuck.stdout is not None
         assert stuck.stdout.readline() == b"stuck\n"

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from http.server import HTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.errors import ContentError, DigestMismatch, OfflineError, RegistryError, SizeMismatch
 from tasks.oci.registry_settings import Mirror, Registry
-from tests.support.fake_registry import FakeRegistry, Handler
-from tests.support.images import Document, layer, make_image
+from tests.support.fake_registry import SIZE, FakeRegistry, Handler, add_big
+from tests.support.images import layer, make_image
 from tests.support.pulling import QUICK, Puller
 from tests.support.serving import serving
-
-SIZE = 1_000_000
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def big(fake: FakeRegistry, **more: Any) -> tuple[Document, str, bytes]:
-    """An image with one layer of about a megabyte, its reference, and the layer as stored."""
-    image = fake.add(make_image(layer(size=SIZE), **more))
-    return image, f"{fake.host}/big:1", image.blobs[image.layer_digests()[0]]
 
 
 def test_every_blob_is_fetched_once_and_then_never_again(
@@ -63,7 +49,7 @@ def test_largest_blob_is_asked_for_first(fake_registry: FakeRegistry, puller: Pu
 def test_transfer_that_is_dropped_ten_times_continues_each_time(
     fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.once(
         "blobs", lambda handler: handler.answer_blob(content, send=SIZE // 11), times=10
@@ -81,7 +67,7 @@ def locked_layer(locked: Any) -> Any:
 def test_next_run_continues_where_the_last_one_stopped(
     fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.once("blobs", lambda handler: handler.answer_blob(content, send=700_000))
     puller.limits = QUICK.replacing(drops=0)
@@ -98,7 +84,7 @@ def test_next_run_continues_where_the_last_one_stopped(
 def test_rotten_partial_blob_is_noticed_and_begun_again(
     fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     descriptor = locked.platforms["linux/amd64"].layers[0].descriptor
     with puller.store.partial(descriptor) as partial:
@@ -131,7 +117,7 @@ AFTER_A_DROP: dict[str, Callable[[Handler, bytes], None]] = {
 def test_range_that_is_not_honoured_means_from_the_start(
     act: Callable[[Handler, bytes], None], fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.once("blobs", lambda handler: handler.answer_blob(content, send=5000))
     fake_registry.once("blobs", lambda handler: act(handler, content))
@@ -164,7 +150,7 @@ GOOD: dict[str, Callable[[Handler, bytes], None]] = {
 def test_blob_without_a_length_is_read(
     act: Callable[[Handler, bytes], None], fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.once("blobs", lambda handler: act(handler, content))
     puller.fetch(name, locked)
@@ -202,7 +188,7 @@ def test_wrong_answer_ends_the_pull_without_a_name(
     fake_registry: FakeRegistry,
     puller: Puller,
 ) -> None:
-    image, name, content = big(fake_registry)
+    image, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.asked.clear()
     fake_registry.always("blobs", lambda handler: act(handler, content))
@@ -264,7 +250,7 @@ def truncated(size: int) -> Callable[[Handler], Any]:
 def test_lasting_trouble_is_given_up_after_so_many_tries(
     act: Callable[[Handler], Any], fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, _ = big(fake_registry)
+    _, name, _ = add_big(fake_registry)
     locked = puller.resolve(name)
     fake_registry.asked.clear()
     fake_registry.always("blobs", act)
@@ -277,7 +263,7 @@ def test_lasting_trouble_is_given_up_after_so_many_tries(
 def test_stalled_transfer_is_broken_off_and_continued(
     fake_registry: FakeRegistry, puller: Puller
 ) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     release = threading.Event()
 
@@ -295,7 +281,7 @@ def test_stalled_transfer_is_broken_off_and_continued(
 
 
 def test_drip_is_a_stall_too(fake_registry: FakeRegistry, puller: Puller) -> None:
-    _, name, content = big(fake_registry)
+    _, name, content = add_big(fake_registry)
     locked = puller.resolve(name)
     over = threading.Event()
 
@@ -362,7 +348,7 @@ def test_server_that_serves_one_connection_at_a_time_is_enough(puller: Puller) -
 
 
 def test_blob_of_no_bytes_needs_no_request(fake_registry: FakeRegistry, puller: Puller) -> None:
-    image, name, _ = big(fake_registry)
+    image, name, _ = add_big(fake_registry)
     locked = puller.resolve(name)
     empty = locked.platforms["linux/amd64"].config.replacing(
         digest=type(locked_layer(locked))(
@@ -379,7 +365,7 @@ def test_blob_of_no_bytes_needs_no_request(fake_registry: FakeRegistry, puller: 
 
 
 def test_offline_refuses_only_what_is_missing(fake_registry: FakeRegistry, puller: Puller) -> None:
-    _, name, _ = big(fake_registry)
+    _, name, _ = add_big(fake_registry)
     locked = puller.resolve(name)
     with pytest.raises(OfflineError, match="--offline"):
         puller.fetch(name, locked, offline=True)
@@ -434,89 +420,3 @@ def test_mirror_that_fails_is_passed_over_with_a_word(
     puller.pull("registry.example/a:1", registries=settings)
     assert puller.stored() == {image.digest, *image.blobs}
     assert any("mirror" in note and second_registry.host in note for note in puller.progress.notes)
-
-
-CHILD = """
-import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from tests.support.pulling import Puller
-puller = Puller(Path({state!r}), {{}})
-puller.pull({name!r})
-"""
-
-
-def child(puller: Puller, name: str) -> subprocess.Popen[bytes]:
-    code = CHILD.format(root=str(ROOT), state=str(puller.state), name=name)
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-
-
-def test_two_processes_fetch_each_blob_once(fake_registry: FakeRegistry, puller: Puller) -> None:
-    image, name, content = big(fake_registry)
-    both = threading.Event()
-
-    def slow(handler: Handler) -> bool:
-        if "/blobs/" in handler.path and handler.path.endswith(image.layer_digests()[0]):
-            both.wait(0.4)
-            handler.answer_blob(content)
-            return True
-        return False
-
-    fake_registry.behaviours.append(slow)
-    children = [child(puller, name) for _ in range(3)]
-    assert [process.wait() for process in children] == [0, 0, 0]
-    assert len([p for p in fake_registry.paths("blobs") if image.layer_digests()[0] in p]) == 1
-    assert puller.stored() == {image.digest, *image.blobs}
-
-
-def test_processes_at_images_that_share_blobs_do_not_wait_for_each_other_in_a_circle(
-    fake_registry: FakeRegistry, puller: Puller
-) -> None:
-    layers = [layer(size=1000 * n, seed=n) for n in (1, 2, 3)]
-    images = [
-        fake_registry.add(make_image(*(layers[at] for at in order)), tag)
-        for tag, order in {"a": (0, 1), "b": (1, 2), "c": (2, 0)}.items()
-    ]
-    names = [f"{fake_registry.host}/a:{tag}" for tag in "abc"]
-    children = [child(puller, name) for name in names * 2]
-    assert [process.wait(60) for process in children] == [0] * 6
-    everything = {digest for image in images for digest in (image.digest, *image.blobs)}
-    assert puller.stored() == everything
-    blobs = fake_registry.paths("blobs")
-    assert len([each for each in blobs if any(d in each for d in images[0].layer_digests())]) == 2
-
-
-def test_pull_that_is_killed_is_finished_by_the_next(
-    fake_registry: FakeRegistry, puller: Puller
-) -> None:
-    image, name, content = big(fake_registry)
-    half = threading.Event()
-    killed = threading.Event()
-
-    def stop_half_way(handler: Handler) -> None:
-        handler.answer(200, content[:600_000], length=len(content))
-        half.set()
-        killed.wait(20)
-
-    locked_digest = image.layer_digests()[0]
-
-    def act(handler: Handler) -> bool:
-        if handler.path.endswith(locked_digest) and not killed.is_set():
-            stop_half_way(handler)
-            return True
-        return False
-
-    fake_registry.behaviours.append(act)
-    process = child(puller, name)
-    assert half.wait(20)
-    partial = puller.state / "tmp" / f"{locked_digest.replace(':', '-')}.partial"
-    while not (partial.exists() and partial.stat().st_size > 300_000):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    killed.set()
-    assert locked_digest not in puller.stored()
-    fake_registry.sent = 0
-    puller.pull(name)
-    assert puller.stored() == {image.digest, *image.blobs}
-    assert fake_registry.sent < len(content) - 300_000 + 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,8 @@ from tests.support.guarded import (
     SECRET,
     USER,
     encoded,
+    guarded,
     in_home,
-    running_guarded,
     running_token_registry,
     write_json,
 )
@@ -29,12 +29,7 @@ from tests.support.images import layer, make_image
 from tests.support.pulling import Puller
 from tests.support.token_server import running_token_server
 
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry that wants a password, with an image ``team/app:1``."""
-    with running_guarded(tmp_path_factory.mktemp("guarded")) as server:
-        yield server
+__all__ = ["guarded"]
 
 
 def helper(puller: Puller, name: str, script: str) -> None:

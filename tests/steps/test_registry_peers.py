@@ -28,8 +28,8 @@ from tests.support.guarded import (
     SECRET,
     USER,
     encoded,
+    guarded,
     in_home,
-    running_guarded,
     running_token_registry,
     write_json,
 )
@@ -41,11 +41,7 @@ SIGNATURE = "hunter2"
 LOG = "log_format all '$request_uri|$http_authorization|$http_cookie';"
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry that wants a password, with an image ``team/app:1``."""
-    with running_guarded(tmp_path_factory.mktemp("guarded")) as server:
-        yield server
+__all__ = ["guarded"]
 
 
 def digest_by_skopeo(place: str, *, credentials: str = "") -> str:

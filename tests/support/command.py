@@ -42,6 +42,17 @@ def start_doit_oci(project: Path, *words: str, **env: str) -> subprocess.Popen[b
     )
 
 
+def start_patched(project: Path, patch: str, *words: str) -> subprocess.Popen[bytes]:
+    """As :func:`start_doit_oci`, after the lines of ``patch``; what they print can be read."""
+    return subprocess.Popen(
+        [sys.executable, "-c", patch + DOOR, *words],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+
+
 def expect(result: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
     """Hold a result against a status, showing what was said if it is another; no traceback ever."""
     said = result.stderr.decode(errors="replace")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.images import Document, every
+from tests.support.images import Document, every, layer, make_image
 from tests.support.serving import serving
 
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -195,3 +195,13 @@ def fake_registry() -> Iterator[FakeRegistry]:
 def second_registry() -> Iterator[FakeRegistry]:
     with running_fake() as fake:
         yield fake
+
+
+SIZE = 1_000_000
+"""Bytes of the layer that ``add_big`` makes."""
+
+
+def add_big(fake: FakeRegistry, **more: Any) -> tuple[Document, str, bytes]:
+    """An image with one layer of about a megabyte, its reference, and the layer as stored."""
+    image = fake.add(make_image(layer(size=SIZE), **more))
+    return image, f"{fake.host}/big:1", image.blobs[image.layer_digests()[0]]

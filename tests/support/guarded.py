@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.certificates import Authority
 from tests.support.docker_registry import RegistryServer, running_registry, skopeo
 from tests.support.images import Document, layer, make_image, write_layout
@@ -36,6 +38,13 @@ def running_guarded(folder: Path) -> Iterator[RegistryServer]:
             *("copy", "--dest-tls-verify=false", "--dest-creds", f"{USER}:{SECRET}"),
             *(f"oci:{layout}", f"docker://{server.host}/team/app:1"),
         )
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that wants a password, with an image ``team/app:1``."""
+    with running_guarded(tmp_path_factory.mktemp("guarded")) as server:
         yield server
 
 
