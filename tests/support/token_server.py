@@ -30,8 +30,8 @@ LEEWAY = 60
 class TokenServer:
     """``users`` may pull; anonymous ones too if ``is_public``.
 
-    ``lifetime`` is what it says of its tokens, ``holds`` how long docker-registry takes them where
-    that is another time; both in seconds.
+    ``lifetime`` is what it says of its tokens, ``holds`` how long docker-registry takes the next of
+    them where that is another time; all in seconds.
     """
 
     url: str
@@ -40,7 +40,7 @@ class TokenServer:
     refresh_tokens: set[str] = field(default_factory=set)
     is_public: bool = False
     lifetime: int = 300
-    holds: int | None = None
+    holds: list[int] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class TokenServer:
     def grant(self, scope: str) -> bytes:
         kind, name, actions = scope.split(":") if scope else ("", "", "")
         now = int(time.time())
-        holds = self.lifetime if self.holds is None else self.holds - LEEWAY
+        holds = self.holds.pop(0) - LEEWAY if self.holds else self.lifetime
         claims = {
             "iss": ISSUER,
             "sub": "tests",
