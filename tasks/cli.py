@@ -118,7 +118,7 @@ def run_warm(head: list[str], found: dict[str, Any]) -> int | None:
 
 def ready_record(name: str, found: dict[str, Any]) -> dict[str, Any] | None:
     """The record of that name for this folder, if it still holds."""
-    from .warm import load_ready
+    from .warm.bundle import load_ready
 
     ready = load_ready(f"{found['state'] or 'build'}/ready/{name}.json")
     return ready if ready is not None and ready["cwd"] == os.getcwd() else None
@@ -148,8 +148,8 @@ def all_is_built(found: dict[str, Any]) -> int | None:
     """0 where every bundle is known to be current."""
     if not found.keys() <= {"state", "offline", "quiet", "locked"}:
         return None
-    from .warm import ALL
-    from .warm_all import is_unchanged
+    from .warm.all_bundles import is_unchanged
+    from .warm.bundle import ALL
 
     state = found["state"] or "build"
     return 0 if is_unchanged(f"{state}/ready/{ALL}.json", state) else None

@@ -266,7 +266,7 @@ class Run(Ours, StockRun):  # type: ignore[misc]
             status = self._run(outfile, **rest)
             if status == 0 and everything and not self.loader.options.shard:
                 self.loader.flush()
-                from .ready import write_all_ready
+                from .warm.recording import write_all_ready
 
                 write_all_ready(self.loader.plan, self.loader.plan.bundle_names())
             return status if status == 0 or reporter.unexpected else reporter.exit_status

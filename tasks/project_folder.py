@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .declaration_cache import load_declaration
 from .errors import DeclarationError
-from .lock_index import open_lock
 from .oci.platform import Platform, normalise
 from .project.plan import Options, Plan
 from .project.workspace import DECLARATION, STATE_DIRECTORY, Workspace
 from .view.console import open_events
+from .warm.declaration_cache import load_declaration
+from .warm.lock_index import open_lock
 
 
 def host_platform() -> Platform:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 
-from . import warm
 from .boot import READ_BACK, boot_id, is_sure
 from .errors import DoitOciError, StaleLock, StoreError
 from .locking import Locking
 from .project.reason import ABSENT
 from .step import Step, Work
+from .warm import bundle as warm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -383,8 +383,8 @@ class Steps:
         return Command(f"run:{name}", lambda: self._run(name))
 
     def _run(self, name: str) -> None:
-        from .ready import write_ready
         from .run import run_bundle
+        from .warm.recording import write_ready
 
         arguments = self.run_arguments(name)
         self.locking.flush()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tasks.boot import boot_id
-from tasks.warm import ALL, VERSION
-from tasks.warm_all import MANY, is_unchanged, marks
+from tasks.warm.all_bundles import MANY, is_unchanged, marks
+from tasks.warm.bundle import ALL, VERSION
 from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout

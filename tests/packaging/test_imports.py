@@ -159,7 +159,7 @@ def loaded_by(code: str, folder: Path) -> set[str]:
 
 
 def test_the_warm_path_loads_nothing_heavy(tmp_path: Path) -> None:
-    loaded = loaded_by("import tasks.cli, tasks.warm, tasks.run, json", tmp_path)
+    loaded = loaded_by("import tasks.cli, tasks.warm.bundle, tasks.run, json", tmp_path)
     assert "tasks.run" in loaded
     assert not loaded & set(WARM_HEAVY), sorted(loaded & set(WARM_HEAVY))
 

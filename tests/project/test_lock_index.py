@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DeclarationError
-from tasks.lock_index import LARGE, open_lock
 from tasks.project.lock import Lock
 from tasks.project.workspace import Workspace
+from tasks.warm.lock_index import LARGE, open_lock
 
 from .test_lock import DIGEST, locked
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from tasks.declaration_cache import load_declaration
 from tasks.oci.digest import digest_bytes
 from tasks.project.plan import Options
 from tasks.project.workspace import Workspace
 from tasks.project_folder import open_plan
 from tasks.steps import Steps
 from tasks.verify import verify as run_verify
+from tasks.warm.declaration_cache import load_declaration
 from tests.support.command import doit_oci, expect
 from tests.support.other_user import NOBODY_WE_KNOW, as_other_user
 

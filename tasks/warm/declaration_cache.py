@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import __version__
-from .errors import DeclarationError, DoitOciError
-from .project.images import ImageSet, load_images
-from .project.named_lines import Lines, to_lines
-from .project.workspace import Workspace
-from .store.atomic import write_atomic
+from .. import __version__
+from ..errors import DeclarationError, DoitOciError
+from ..project.images import ImageSet, load_images
+from ..project.named_lines import Lines, to_lines
+from ..project.workspace import Workspace
+from ..store.atomic import write_atomic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _read(compiled: Path, head: dict[str, Any], path: Path) -> ImageSet | None:
 
 def _checked_by() -> list[Any]:
     """The version, and the size and time of the schema: a checkout's changes between versions."""
-    schema = Path(__file__).resolve().parent.parent / "specs" / "images.schema.json"
+    schema = Path(__file__).resolve().parents[2] / "specs" / "images.schema.json"
     try:
         found = os.stat(schema)
     except OSError:

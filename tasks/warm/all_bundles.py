@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 
-from .boot import boot_id
-from .warm import VERSION, signature
+from ..boot import boot_id
+from .bundle import VERSION, signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a warm start rests on, written when the graph has found bundles current (see warm.py)."""
+"""What a warm start rests on, written when the graph has found bundles current (see bundle.py)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import config_json as config_step
-from . import warm
-from .boot import boot_id
-from .errors import StoreError
-from .store.atomic import write_atomic
-from .warm_all import marks
+from .. import config_json as config_step
+from ..boot import boot_id
+from ..errors import StoreError
+from ..store.atomic import write_atomic
+from . import bundle as warm
+from .all_bundles import marks
 
 if TYPE_CHECKING:
-    from .project.plan import Plan
+    from ..project.plan import Plan
 
 MAKERS = ("__init__.py", "config_json.py", "layout.py", "rootfs.py", "steps.py")
 """Of this package: a newer one may make other keys of the same inputs."""
@@ -115,7 +115,7 @@ def _signed(plan: Plan, names: list[str], written: list[Path]) -> dict[str, list
     edited = {space.declaration}
     for bundle in bundles:
         edited |= {space.project / name for name in config_step.watched_files(bundle)}
-    makers = [Path(__file__).with_name(name) for name in MAKERS]
+    makers = [Path(__file__).parents[1] / name for name in MAKERS]
     # What this project writes is replaced by a rename: another inode tells.
     found = (*edited, space.lock, *makers, *written)
     signed = {str(each): warm.signature(str(each)) for each in found}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from .boot import boot_id
+from ..boot import boot_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 ALL = ".bundles"
-"""The name of the record of all bundles together (see warm_all.py); no bundle can have it."""
+"""The name of the record of all bundles together (see all_bundles.py); no bundle can have it."""
 TOO_YOUNG = 50_000_000
 """Nanoseconds: a file that changed this shortly before its signature was taken could change again
 within the clock's tick and keep the signature."""

@@ -1,5 +1,5 @@
 """images.lock as it is read: ten thousand entries take a tenth of a second and a hundred megabytes,
-so a large lock is kept beside the state once more, with one entry a line (see named_lines.py).
+so a large lock is kept beside the state once more, one entry a line (see project/named_lines.py).
 
 The copy holds the signature of the lock that it was made from, and is not even looked at when that
 is another one. Losing it costs time only.
@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from .errors import DoitOciError
-from .project.lock import Lock, load_lock
-from .project.named_lines import Lines, to_lines
-from .store.atomic import write_atomic
-from .warm import is_settled, signature
+from ..errors import DoitOciError
+from ..project.lock import Lock, load_lock
+from ..project.named_lines import Lines, to_lines
+from ..store.atomic import write_atomic
+from .bundle import is_settled, signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .project.workspace import Workspace
+    from ..project.workspace import Workspace
 
 LARGE = 128 * 1024
 """Bytes: a smaller lock is parsed in a millisecond."""
