@@ -161,7 +161,8 @@ def check_result(result: RuntimeConfigResult, bundle: BundleDeclaration) -> None
     if violations:
         from .oci.config_draft import nearest_origin
 
-        origins = [nearest_origin(result.origins, each.path) for each in violations]
+        known = result.origins
+        origins = [nearest_origin(known, each.path) for each in violations]
         said = tuple(
             f"{each.text()} (from {origin})"
             for each, origin in zip(violations, origins, strict=True)

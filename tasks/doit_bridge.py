@@ -94,7 +94,7 @@ class StateDB(JsonDB):  # type: ignore[misc]
         path = Path(self.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, self.codec.encode(self._db).encode())
+            write_atomic(path, self.codec.encode(self._db).encode(), sync=False)
         except (OSError, DoitOciError):
             # A read-only state directory may still be run from.
             return

@@ -71,7 +71,8 @@ class Locking:
             for image in images:
                 self._resolve(image)
         finally:
-            self.flush()
+            if self.plan.unsaved.images:
+                self.flush()
 
     def _resolve(self, image: str) -> None:
         known = self.plan.locked_image(image)

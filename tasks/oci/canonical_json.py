@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+INDENT = "  "
+
 
 def canonical(value: Any) -> bytes:
     """Bytes for hashing."""
@@ -19,4 +21,26 @@ def canonical(value: Any) -> bytes:
 
 def pretty(value: Any) -> bytes:
     """Bytes for files that people read: sorted, indented by two, LF, one newline at the end."""
-    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+    return (_indented(value, "\n") + "\n").encode()
+
+
+def _indented(value: Any, line: str) -> str:
+    """What ``json.dumps`` with an indent gives, whose encoder is in C only where there is none:
+    what holds nothing but scalars, which is nearly all, is encoded by that one.
+
+    ``line`` is a newline and the indentation of ``value``.
+    """
+    if not value or not isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    inner = line + INDENT
+    held = value.values() if isinstance(value, dict) else value
+    if not any(isinstance(each, dict | list | tuple) for each in held):
+        flat = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=("," + inner, ": "))
+        return f"{flat[0]}{inner}{flat[1:-1]}{line}{flat[-1]}"
+    if isinstance(value, dict):
+        items = [
+            f"{json.dumps(k, ensure_ascii=False)}: {_indented(value[k], inner)}"
+            for k in sorted(value)
+        ]
+        return f"{{{inner}{f',{inner}'.join(items)}{line}}}"
+    return f"[{inner}{f',{inner}'.join([_indented(x, inner) for x in value])}{line}]"

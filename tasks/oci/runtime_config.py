@@ -27,16 +27,22 @@ if TYPE_CHECKING:
 
 
 class RuntimeConfigResult(Value, kw_only=False):
-    """``origins``: JSON pointer of each leaf → where it came from.
-
-    ``entrypoint`` is what stays in front of arguments from the command line; ``notes`` are things
-    that people should see once.
+    """``entrypoint`` is what stays in front of arguments from the command line; ``notes`` are
+    things that people should see once.
     """
 
-    config: dict[str, Any]
-    origins: dict[str, str]
+    draft: Draft
     entrypoint: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.draft.config
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """JSON pointer of each leaf → where it came from; thousands, told when asked for."""
+        return self.draft.leaf_origins()
 
 
 def account_names(
@@ -102,7 +108,7 @@ def make_runtime_config(
         raise
     for level, patch in spec:
         draft.patch(patch, f"{level}: spec")
-    return RuntimeConfigResult(draft.config, draft.leaf_origins(), entrypoint, tuple(notes))
+    return RuntimeConfigResult(draft, entrypoint, tuple(notes))
 
 
 def _check_system(image_config: Mapping[str, Any], subject: str) -> None:

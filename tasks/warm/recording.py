@@ -128,7 +128,8 @@ def _signed(plan: Plan, names: list[str], written: list[Path]) -> dict[str, list
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, content)
+        # It says of which start of the machine it is, and does not outlive it.
+        write_atomic(path, content, sync=False)
     except (OSError, StoreError):
         # A read-only state directory is worked from all the same, only not as fast.
         return
