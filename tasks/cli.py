@@ -27,14 +27,14 @@ STOCK_DOORS = ("doit", "__main__.py")
 def main(argv: list[str] | None = None) -> int:
     """Run one command line and return its exit status."""
     words = sys.argv[1:] if argv is None else argv
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        from .standard_files import open_missing
+
+        open_missing()
     try:
         return _main(words)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our standard output went away; Python must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 128 + 13
 
 
 def door() -> Any:
@@ -76,7 +76,13 @@ def _main(words: list[str]) -> int:
 
         return complete(" ".join(words[1:]))
     head, tail = split(words)
-    head, found = take_options(head)
+    from .errors import DoitOciError
+
+    try:
+        head, found = take_options(head)
+    except DoitOciError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status
     if tail is not None:
         found["args"] = tail
     status = run_warm(head, found)
@@ -84,8 +90,9 @@ def _main(words: list[str]) -> int:
         return status
     if "--version" in head:
         from . import __version__
+        from .standard_files import write_output
 
-        os.write(1, f"doit-oci {__version__}\n".encode())
+        write_output(f"doit-oci {__version__}\n".encode())
         return 0
     if "--help" in head or "-h" in head:
         head = ["help", *(word for word in head if not word.startswith("-"))][:2]
@@ -100,8 +107,13 @@ def _main(words: list[str]) -> int:
         if status is not None:
             return status
     from .doit_bridge import run_doit
+    from .standard_files import guard_output
 
-    return run_doit(head, options)
+    guard_output()
+    try:
+        return run_doit(head, options)
+    finally:
+        sys.stdout.flush()
 
 
 def run_warm(head: list[str], found: dict[str, Any]) -> int | None:

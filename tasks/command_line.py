@@ -20,6 +20,7 @@ FLAGS = {
     "--detach": "detach",
     "--wait": "wait",
 }
+VALUES = {"--dir": ("state", "a path"), "--shard": ("shard", "K/N, like 1/4,")}
 INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 and the number of its signal."""
 STATE_VARIABLE = "DOIT_OCI_DIR"
@@ -38,22 +39,27 @@ def split(words: list[str]) -> tuple[list[str], list[str] | None]:
 
 
 def take_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take our own options out of the words, wherever they stand."""
+    """Take our own options out of the words, wherever they stand.
+
+    Raises:
+        DeclarationError: an option has no value.
+    """
     rest: list[str] = []
     found: dict[str, Any] = {}
     pending = iter(words)
     for word in pending:
         if word in FLAGS:
             found[FLAGS[word]] = True
-        elif word == "--dir":
-            found["state"] = next(pending, "")
-        elif word.startswith("--dir="):
-            found["state"] = word[6:]
-        elif word == "--shard":
-            found["shard"] = next(pending, "")
-        elif word.startswith("--shard="):
-            found["shard"] = word[8:]
-        else:
+            continue
+        option, equals, value = word.partition("=")
+        if option not in VALUES:
             rest.append(word)
+            continue
+        value = value if equals else next(pending, "")
+        if not value:
+            from .errors import DeclarationError
+
+            raise DeclarationError(f"expected {VALUES[option][1]} behind it", subject=option)
+        found[VALUES[option][0]] = value
     found.setdefault("state", os.environ.get(STATE_VARIABLE, ""))
     return rest, found

@@ -269,7 +269,9 @@ def _headers(text: str) -> tuple[set[str], set[str], bool]:
 
 def complete(line: str) -> int:
     """Write the candidates for a line to standard output: the hidden word's work."""
+    from .standard_files import write_output
+
     state = os.environ.get("DOIT_OCI_DIR", "")
     out = "".join(f"{word}\n" for word in candidates(line, os.getcwd(), state))
-    os.write(1, out.encode())
+    write_output(out.encode())
     return 0

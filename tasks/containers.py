@@ -12,6 +12,7 @@ import os
 import signal
 import time
 
+from .standard_files import write_output
 from .store.runtime import container, log_file
 from .store.runtime.failure import failure
 from .store.runtime.health import load_health
@@ -154,9 +155,7 @@ def write_logs(
     if not log_file.log_files(found.folder):
         raise failure("is not detached: its output went to whoever started it", name)
     for stream, text in _follow(found.folder) if follow else log_file.read_log(found.folder):
-        view = memoryview(text)
-        while view:
-            view = view[os.write(targets[stream], view) :]
+        write_output(text, targets[stream])
 
 
 def _follow(folder: str) -> Iterator[tuple[bytes, bytes]]:

@@ -306,10 +306,10 @@ class ProjectCommand(Ours, Command):  # type: ignore[misc]
 
 def run_doit(words: list[str], options: Options) -> int:
     """Hand a command line to doit, with our loader, commands, reporter and database."""
-    from .commands import COMMANDS
+    from .commands import COMMANDS, STOCK
 
     config = {
-        "COMMAND": {name: f"{PACKAGE}.{place}" for name, place in COMMANDS.items()},
+        "COMMAND": {name: f"{PACKAGE}.{at}" for name, at in {**COMMANDS, **STOCK}.items()},
         "BACKEND": {"oci": f"{PACKAGE}.doit_bridge:StateDB"},
         "REPORTER": {"oci": f"{PACKAGE}.doit_bridge:Reporter"},
     }

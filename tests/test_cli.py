@@ -66,6 +66,80 @@ def test_the_program_ends_as_main_says(tmp_path: Path, words: list[str]) -> None
     assert (by_console.stdout, by_console.stderr) == (by_main.stdout, by_main.stderr)
 
 
+HELLO = '[images.hello-world]\nimage = "builtin:hello-world"\n'
+WORDS_THAT_PRINT = (
+    *("list", "list --all", "help", "help lock", "--version", "man", "schema", "doctor", "ps"),
+    *("digest hello-world", "inspect hello-world", "why", "why --json", "graph", "report"),
+    *("validate --json", "completion bash", "__complete ru", "tabcompletion"),
+)
+
+
+def in_shell(project: Path, line: str) -> subprocess.CompletedProcess[bytes]:
+    """``line``, in which ``doit-oci`` is the program."""
+    program = "from tasks.cli import console; console()"
+    return subprocess.run(
+        ["bash", "-c", f'doit-oci() {{ "$PYTHON" -c "$PROGRAM" "$@"; }}; set -o pipefail; {line}'],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={
+            **{name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            "PYTHONPATH": str(CHECKOUT),
+            "PYTHON": sys.executable,
+            "PROGRAM": program,
+        },
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = tmp_path_factory.mktemp("hello")
+    (project / "images.toml").write_text(HELLO)
+    expect(doit_oci(project, "bundle"))
+    return project
+
+
+@pytest.mark.parametrize("words", WORDS_THAT_PRINT)
+def test_standard_output_that_takes_nothing_is_said_in_words(hello: Path, words: str) -> None:
+    full = in_shell(hello, f"doit-oci {words} >/dev/full")
+    expect(full, 1)
+    assert b"standard output: No space left" in full.stderr
+    unread = in_shell(hello, f"doit-oci {words} | true")
+    assert unread.returncode in {0, 141}, "what is short may have been written before the end"
+    assert not unread.stderr
+    expect(in_shell(hello, f"doit-oci {words} >&-"))
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["bundle", "bundle:hello-world", "lock --update"])
+def test_a_build_needs_no_standard_files(tmp_path: Path, closed: str, words: str) -> None:
+    """What was opened next took the number of a closed one, and got the lines meant for people."""
+    (tmp_path / "images.toml").write_text(HELLO)
+    expect(in_shell(tmp_path, f"doit-oci {words} {closed}"))
+    expect(doit_oci(tmp_path, "lock", "--check"))
+    expect(doit_oci(tmp_path, "verify"))
+
+
+@pytest.mark.parametrize("words", [["--dir"], ["list", "--dir="], ["--dir", ""], ["--shard"]])
+def test_an_option_without_its_value_is_refused(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "images.toml").write_text(HELLO)
+    refused = doit_oci(tmp_path, *words)
+    expect(refused, 3)
+    assert b"behind it" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["info", "ignore", "reset-dep", "strace"])
+def test_a_command_of_doits_own_knows_no_such_task(hello: Path, command: str) -> None:
+    expect(doit_oci(hello, command, "run:nope"), 3)
+    expect(doit_oci(hello, command, "--nope"), 3)
+
+
+def test_doits_commands_work(hello: Path) -> None:
+    assert "run:hello-world" in expect(doit_oci(hello, "info", "run:hello-world"), 1)  # not current
+    expect(doit_oci(hello, "dumpdb"))
+
+
 def test_a_warm_start_needs_no_standard_output(tmp_path: Path) -> None:
     (tmp_path / "images.toml").write_text('[images.hello-world]\nimage = "builtin:hello-world"\n')
     expect(doit_oci(tmp_path, "bundle"))

@@ -1,4 +1,4 @@
-"""The commands beside doit's own: name → where it is, loaded when it is asked for."""
+"""The commands: name → where it is, loaded when it is asked for."""
 
 from __future__ import annotations
 
@@ -39,3 +39,13 @@ COMMANDS = {
     "doctor": "commands.insight:Doctor",
     "fleet": "commands.fleet:Fleet",
 }
+
+STOCK = {
+    "info": "commands.stock:Info",
+    "ignore": "commands.stock:Ignore",
+    "reset-dep": "commands.stock:ResetDep",
+    "strace": "commands.stock:Strace",
+    "tabcompletion": "commands.stock:TabCompletion",
+    "dumpdb": "commands.stock:DumpDB",
+}
+"""doit's own, kept from showing a traceback."""
