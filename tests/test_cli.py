@@ -129,6 +129,16 @@ def test_an_option_without_its_value_is_refused(tmp_path: Path, words: list[str]
     assert b"behind it" in refused.stderr
 
 
+CONTAINER_WORDS = ("ps", "logs", "kill", "stop", "pause", "resume", "delete", "stats")
+
+
+@pytest.mark.parametrize("words", [*CONTAINER_WORDS, "exec"])
+def test_a_container_of_a_bundle_and_a_name_that_is_nobodys(hello: Path, words: str) -> None:
+    tail = ["--", "true"] if words == "exec" else []
+    expect(doit_oci(hello, words, "nope", *tail), 3)
+    expect(doit_oci(hello, words, "hello-world", *tail), 0 if words == "ps" else 1)
+
+
 @pytest.mark.parametrize("command", ["info", "ignore", "reset-dep", "strace"])
 def test_a_command_of_doits_own_knows_no_such_task(hello: Path, command: str) -> None:
     expect(doit_oci(hello, command, "run:nope"), 3)

@@ -19,11 +19,13 @@ class ContainerCommand(ProjectCommand):
     doc_usage = CONTAINER
 
     def one(self, names: list[str]) -> str:
-        """The container's name. Raises: DeclarationError."""
+        """The container's name. Raises: DeclarationError, also of what is no bundle's name either."""
         if len(names) != 1:
             raise DeclarationError(
                 "expected one container", subject=self.name, hint="`doit-oci ps` lists them"
             )
+        if not containers.list_containers(self.run_dir, names[0]):
+            self.plan.bundle(names[0])
         return names[0]
 
     @property
