@@ -19,7 +19,7 @@ class ContainerCommand(ProjectCommand):
     doc_usage = CONTAINER
 
     def one(self, names: list[str]) -> str:
-        """The container's name. Raises: DeclarationError, also of what is no bundle's name either."""
+        """The container's name. Raises: DeclarationError, also where it is nobody's name."""
         if len(names) != 1:
             raise DeclarationError(
                 "expected one container", subject=self.name, hint="`doit-oci ps` lists them"
