@@ -186,6 +186,61 @@ def test_nothing_outlives_a_killed_supervisor(box: Bundle, way: str) -> None:
     box.assert_nothing_left()
 
 
+def children(process: int) -> set[int]:
+    try:
+        text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except OSError:
+        return set()
+    return {int(word) for word in text.split()}
+
+
+def watcher(box: Bundle) -> int:
+    """The process that asks: the supervisor's child that is neither the run's nor above it; or 0."""
+    found = json.loads(record(box).read_text())
+    run = found["process"]
+    watchers = [
+        each for each in children(found["supervisor"]) if run != each and run not in children(each)
+    ]
+    return watchers[0] if watchers else 0
+
+
+def test_a_killed_watch_is_taken_up(anyone: Bundle, runtime: str) -> None:
+    watched(anyone, READY, ["sh", "-c", "sleep 1000"])
+    assert anyone.run(runtime=runtime, detach=True).returncode == 0
+    before = become(anyone, "unhealthy")
+    first = wait_for(lambda: watcher(anyone))
+    os.kill(first, signal.SIGKILL)
+    second = wait_for(lambda: (found := watcher(anyone)) != first and found)
+    os.kill(second, signal.SIGKILL)
+    wait_for(lambda: watcher(anyone) not in (0, second))
+    assert health(anyone)["failingStreak"] >= before["failingStreak"], "it goes on counting"
+    do(anyone, "touch /ready")
+    become(anyone, "healthy")
+    containers.delete_container(run_dir=anyone.run_dir, name="box", force=True)
+    anyone.assert_nothing_left()
+
+
+def test_wait_goes_on_with_another_watch(box: Bundle) -> None:
+    watched(box, READY, ["sh", "-c", "sleep 2; touch /ready; sleep 1000"], Retries=1000)
+    with box.start(wait=True) as process:
+        wait_for(lambda: list((box.run_dir / "containers").glob("*/health.json")))
+        os.kill(wait_for(lambda: watcher(box)), signal.SIGKILL)
+        assert process.wait(30) == 0
+    containers.delete_container(run_dir=box.run_dir, name="box", force=True)
+
+
+def test_wait_says_that_the_supervisor_was_killed(box: Bundle) -> None:
+    watched(box, READY, ["sleep", "1000"], Retries=1000)
+    with box.start(wait=True) as process:
+        wait_for(lambda: list((box.run_dir / "containers").glob("*/health.json")))
+        os.kill(json.loads(record(box).read_text())["supervisor"], signal.SIGKILL)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"was killed before it was healthy" in said
+    containers.list_containers(box.run_dir)
+    box.assert_nothing_left()
+
+
 def record(box: Bundle) -> Path:
     (found,) = (box.run_dir / "containers").glob("*/container.json")
     return found

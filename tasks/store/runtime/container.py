@@ -128,6 +128,15 @@ def take_container(parent: str, identifier: str) -> Container | None:
     return Container(folder, identifier, lock)
 
 
+def is_tended(folder: str) -> bool:
+    """Whether somebody holds the container's lock; it is not while that is taken and let go."""
+    box = take_container(*os.path.split(folder))
+    if box is None:
+        return os.path.exists(folder + ".lock")
+    box.release()
+    return False
+
+
 def load_record(folder: str) -> dict[str, Any] | None:
     """What container.json says, or None where a run was killed before it wrote one."""
     return load_object(f"{folder}/{RECORD}")

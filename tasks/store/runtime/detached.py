@@ -7,7 +7,7 @@ import os
 import threading
 import time
 
-from .container import EXITED, containers_folder, load_record
+from .container import EXITED, containers_folder, is_tended, load_record
 from .failure import failure
 from .health import HEALTHY, UNHEALTHY, load_health
 from .log_file import NAME, LogWriter
@@ -63,6 +63,7 @@ def await_health(settings: Settings, identifier: str) -> None:
     """
     folder = f"{containers_folder(settings.run_folder)}/{identifier}"
     while True:
+        tended = is_tended(folder)  # asked first: who lets go has written how it ended
         record = load_record(folder)
         health = load_health(folder)
         if record is None or EXITED in record:
@@ -71,6 +72,11 @@ def await_health(settings: Settings, identifier: str) -> None:
             raise settings.failure(f"ended{status} before it was healthy", hint)
         if health is None or health["status"] == HEALTHY:
             return
+        if not tended:
+            raise settings.failure(
+                "was killed before it was healthy, with the process that looked after it",
+                "what is left of it goes with the next run, or with `doit-oci ps`",
+            )
         if health["status"] == UNHEALTHY:
             last = health["log"][-1]
             said = f": {last['output'].strip()}" if last["output"].strip() else ""

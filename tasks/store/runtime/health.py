@@ -48,12 +48,12 @@ class Health:
         self.check = check
         self.status = STARTING
         self.failing_streak = 0
-        self.probes: list[Probe] = []
+        self.log: list[dict[str, Any]] = []
         self._grace_until = started + check.start_period
 
     def take(self, probe: Probe) -> None:
         """Reckon with one more answer."""
-        self.probes = [*self.probes, probe][-KEPT:]
+        self.log = [*self.log, probe.to_json()][-KEPT:]
         if probe.exit_status == 0:
             self.status, self.failing_streak = HEALTHY, 0
             return
@@ -74,8 +74,13 @@ class Health:
         return {
             "status": self.status,
             "failingStreak": self.failing_streak,
-            "log": [probe.to_json() for probe in self.probes],
+            "log": self.log,
         }
+
+    def take_up(self, found: dict[str, Any]) -> None:
+        """Go on from what an earlier watch has written."""
+        self.status, self.log = found["status"], found["log"]
+        self.failing_streak = found["failingStreak"]
 
 
 def write_health(folder: str, health: Health) -> None:

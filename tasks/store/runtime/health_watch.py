@@ -1,12 +1,13 @@
 """The process that asks a running container for its health now and then.
 
-It is a child of the supervisor, dies with it, and writes what it finds into ``health.json`` beside
-the container's record, for ``ps`` and ``--wait``.
+It is a child of the supervisor, dies with it, and is replaced by it when somebody kills it. What it
+finds is in ``health.json`` beside the container's record, for ``ps`` and ``--wait``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ from .. import kernel
 from .container import is_paused
 from .enter import start_in_namespaces
 from .exec_process import write_process
-from .health import Health, Probe, write_health
+from .health import Health, Probe, load_health, write_health
 from .process_one import close_descriptors
 from .stale import send_signal
 
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 
     from ...oci.healthcheck import Healthcheck
 
+LOOK_AGAIN = 1.0
+"""Seconds between two watches, where one after the other comes to an end."""
 OUTPUT = 4096
 """Bytes that are kept of what a probe writes."""
 
 
 class Watch:
-    """The process that asks."""
+    """The process that asks, and another one in its place when somebody kills it."""
 
     def __init__(self, folder: str, record: dict[str, Any], check: Healthcheck) -> None:
         self._folder = folder
@@ -39,15 +42,48 @@ class Watch:
         self._check = check
         self._process = ""
         self._child = 0
+        self._is_over = False
+        self._since = time.time()
+        self._started = -math.inf
 
-    def start(self, mask: set[int]) -> None:
-        """Go on until the container ends. ``mask``: the signals that its processes hold back."""
-        health = Health(self._check, time.time())
-        write_health(self._folder, health)
+    def keep(self, mask: set[int]) -> float | None:
+        """See to it that somebody asks; returns after how many seconds to look again, if at all.
+
+        ``mask``: the signals that its processes hold back.
+        """
+        if self._is_asking():
+            return None
+        if time.monotonic() < self._started + LOOK_AGAIN:
+            return LOOK_AGAIN
+        self._started = time.monotonic()
+        try:
+            self._start(mask)
+        except OSError:  # without a process or room on the disk the container runs on all the same
+            return LOOK_AGAIN
+        return None
+
+    def _is_asking(self) -> bool:
+        """Whether its process is there, or has ended because it found the container gone."""
+        if self._child:
+            process, status = os.waitpid(self._child, os.WNOHANG)
+            if process == 0:
+                return True
+            self._child = 0
+            self._is_over = status == 0
+        return self._is_over
+
+    def _start(self, mask: set[int]) -> None:
+        health = Health(self._check, self._since)
+        found = load_health(self._folder)
+        if found is None:
+            write_health(self._folder, health)
+        else:
+            health.take_up(found)
         parent = os.getpid()
-        self._child = os.fork()
-        if self._child == 0:
+        child = os.fork()
+        if child == 0:
             self._become_watcher(health, parent, mask)
+        self._child = child
 
     def stop(self) -> None:
         """End it. A probe that is under way goes with the container."""
@@ -57,6 +93,8 @@ class Watch:
             self._child = 0
 
     def _become_watcher(self, health: Health, parent: int, mask: set[int]) -> NoReturn:
+        """Ask until the container ends: exit status 0. Any other end is one that was not meant."""
+        status = 1
         try:
             kernel.die_with_parent(signal.SIGKILL)
             if os.getppid() == parent:
@@ -66,8 +104,9 @@ class Watch:
                     os.dup2(null, number)
                 close_descriptors()
                 self._watch(health, mask)
+            status = 0
         finally:
-            os._exit(0)
+            os._exit(status)
 
     def _watch(self, health: Health, mask: set[int]) -> None:
         """Ask until the container has gone; a host that is short of something fails a probe."""

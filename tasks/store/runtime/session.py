@@ -13,7 +13,7 @@ from . import container, launch, prepare
 from .host import Host
 from .signals import stop_signal
 from .stale import process_start, remove_group, send_signal
-from .supervise import Supervisor, is_main_thread
+from .supervise import TICK, Supervisor, is_main_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Session:
                 child,
                 process,
                 passes_through=not self.has_own_group,
-                tick=self._until_running(box, supervisor.mask, running),
+                tick=self._look_after(box, supervisor.mask, running),
             )
             child = 0
         finally:
@@ -181,27 +181,32 @@ class Session:
         self.timed_out = supervisor.timed_out
         return TIMED_OUT if supervisor.timed_out else status
 
-    def _until_running(
+    def _look_after(
         self, box: Container, mask: set[int], running: Callable[[], None] | None
-    ) -> Callable[[], bool] | None:
-        """What to do again and again until the container has its process; None for nothing."""
+    ) -> Callable[[], float | None] | None:
+        """What to do again and again: wait for the container's process, then keep its watch.
+
+        None for nothing; else it returns after how many seconds it wants to be called again.
+        """
         if self.healthcheck is not None:
             from .health_watch import Watch
 
             self.watch = Watch(box.folder, self.record, self.healthcheck)
         if self.watch is None and running is None:
             return None
+        is_running = False
 
-        def is_not_running() -> bool:
-            if not os.path.exists(box.path(prepare.PID_FILE)):
-                return True
-            if self.watch is not None:
-                self.watch.start(mask)
-            if running is not None:
+        def look() -> float | None:
+            nonlocal is_running
+            if not is_running and not os.path.exists(box.path(prepare.PID_FILE)):
+                return TICK
+            again = None if self.watch is None else self.watch.keep(mask)
+            if not is_running and running is not None:
                 running()
-            return False
+            is_running = True
+            return again
 
-        return is_not_running
+        return look
 
     def _start(
         self,

@@ -61,13 +61,13 @@ class Supervisor:
         target: int,
         *,
         passes_through: bool,
-        tick: Callable[[], bool] | None,
+        tick: Callable[[], float | None] | None,
     ) -> int:
         """Until ``child`` ends; returns its exit status, 128 + n for signals.
 
         ``target`` is the process that gets the signals.
         ``passes_through``: the child shares our terminal and gets the terminal's signals itself.
-        ``tick`` is called now and then while it returns true.
+        ``tick`` is called after whatever happened, and after the seconds that it returns.
         """
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         while True:
@@ -84,10 +84,9 @@ class Supervisor:
                 _send(target, signal.SIGKILL)
                 self._kill_at = None
             due = [at - moment for at in (deadline, self._kill_at) if at is not None]
-            if tick is not None and tick():
-                due.append(TICK)
-            else:
-                tick = None
+            again = None if tick is None else tick()
+            if again is not None:
+                due.append(again)
             self._await_signal((child, target), min(due, default=None), passes_through)
 
     def _reap(self, child: int) -> int | None:
