@@ -186,10 +186,14 @@ def _words(value: Any) -> list[str] | None:
 
 
 def _shown(text: str) -> str:
+    """A part of what was found, for people: a container has no business with their terminal."""
     text = text.rstrip("\n")
     if not text:
         return "(nothing)"
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
+    if len(text) > SHOWN:
+        text = f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
+    plain = "".join(each if each in "\t\n" or each.isprintable() else "\ufffd" for each in text)
+    return plain.replace("\n", "\n    ")
 
 
 def _temporary_file(folder: str) -> int:

@@ -35,7 +35,8 @@ BUG = 2
 ALL_BUNDLES = (None, ["bundle"])
 """Selections that build every bundle."""
 ALL_CHECKS = "check"
-"""The word that runs every check; they wait more than they work, so they run side by side."""
+"""The word that runs every check, also after one that fails; they wait more than they work, so they
+run side by side."""
 WRONG_WORDS = 3
 
 
@@ -258,8 +259,9 @@ class Run(Ours, StockRun):  # type: ignore[misc]
             reporter = Reporter(sys.stderr, {})
             reporter.events = self.loader.events
             rest["reporter"] = reporter
-            if not rest.get("num_process") and self.sel_tasks == [ALL_CHECKS]:
-                rest["num_process"] = os.cpu_count() or 1
+            if self.sel_tasks == [ALL_CHECKS]:
+                rest["num_process"] = rest.get("num_process") or os.cpu_count() or 1
+                rest["continue_"] = True
             everything = self.sel_tasks in ALL_BUNDLES
             if everything:
                 self.sel_tasks = self._one_by_one()

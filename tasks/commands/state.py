@@ -72,7 +72,8 @@ class Clean(ProjectCommand):
         steps = Steps(self.plan)
         for name in chosen(self.plan, names):
             # The first step's stamp is the layout's, which belongs to the image.
-            yield from outputs_of(space, name, [step.stamp for step in steps.chain(name)[1:]])
+            own = (*steps.chain(name)[1:], steps.check(name))
+            yield from outputs_of(space, name, [step.stamp for step in own])
 
 
 class Forget(ProjectCommand):
@@ -86,7 +87,7 @@ class Forget(ProjectCommand):
 
         steps = Steps(self.plan)
         for name in chosen(self.plan, names):
-            for step in steps.chain(name):
+            for step in (*steps.chain(name), steps.check(name)):
                 step.stamp.unlink(missing_ok=True)
         return 0
 

@@ -288,7 +288,22 @@ class Compiler:
             found["timeout"] = parse_duration(found["timeout"])
             if found["timeout"] is None:
                 self.report(("bundles", name, "check", "timeout"), "is no duration")
+        for key in ("stdout", "stderr"):
+            self._check_patterns(("bundles", name, "check", key), found.get(key, ()))
+        for path, expected in found.get("files", {}).items():
+            self._check_patterns(("bundles", name, "check", "files", path), expected)
         return found
+
+    def _check_patterns(self, path: tuple[str | int, ...], expected: Any) -> None:
+        """``/…/`` has to be a regular expression."""
+        for each in [expected] if isinstance(expected, str) else expected:
+            if len(each) > 2 and each.startswith("/") and each.endswith("/"):
+                import re
+
+                try:
+                    re.compile(each[1:-1])
+                except re.error as error:
+                    self.report(path, f"{each!r} is no pattern: {error}")
 
     @staticmethod
     def _inherited(chain: list[tuple[str, Mapping[str, Any]]], key: str) -> Any:

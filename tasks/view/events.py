@@ -193,7 +193,7 @@ class Events:
     def failure(self, subject: str, text: str) -> None:
         """A piece of work failed; ``text`` is the error's, with its hint on a line of its own."""
         message, _, hint = text.strip().partition("\nhint: ")
-        self.error(subject, message, hint=hint)
+        self.error(subject, message.removeprefix(f"{subject}: "), hint=hint)
 
     def close(self, status: int) -> None:
         """The invocation ends; says so once, and only if anything was said before."""

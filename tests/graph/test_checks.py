@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+
+from tasks.check import _shown
 
 from ..support.command import doit_oci, expect, steps_done
 
@@ -66,3 +69,48 @@ def test_all_checks_run_and_one_failure_is_the_status(project: Path) -> None:
     assert len(list((project / "build/checks").glob("*.xml"))) == 2
     (project / "images.toml").write_text(TOML.replace('"Hello from"', '"Goodbye"'))
     expect(doit_oci(project, "check"), 1)
+
+
+def test_a_failure_keeps_no_other_check_from_running(project: Path) -> None:
+    failing = "".join(
+        f"[bundles.b{number}]\nimage = 'hello-world'\n[bundles.b{number}.check]\nstdout = 'No'\n"
+        for number in range(9)
+    )
+    (project / "images.toml").write_text(TOML + failing)
+    said = doit_oci(project, "check", "-n", "2")
+    expect(said, 1)
+    assert said.stderr.count(b"error: check:b") == 9
+    assert len(list((project / "build/checks").glob("*.xml"))) == 11
+
+
+@pytest.mark.parametrize("word", ["forget", "clean"])
+def test_a_pass_can_be_forgotten(project: Path, word: str) -> None:
+    expect(doit_oci(project, "check:good"))
+    expect(doit_oci(project, word, "good"))
+    assert "check" in steps_done(doit_oci(project, "check:good"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stdout = '/[/'", "images.toml:8: bundles.good.check.stdout: '/[/' is no pattern"),
+        ("stderr = ['x', '/(/']", "bundles.good.check.stderr: '/(/' is no pattern"),
+        ("files = { '/a' = '/*/' }", "'/*/' is no pattern: nothing to repeat"),
+    ],
+)
+def test_what_is_no_pattern_is_told_before_anything_runs(
+    project: Path, line: str, said: str
+) -> None:
+    wrong = doit_oci_with(project, TOML.replace("status = 0", line, 1).replace('stdout = "H', '#"'))
+    expect(wrong, 3)
+    assert said in wrong.stderr.decode()
+
+
+def doit_oci_with(project: Path, text: str) -> subprocess.CompletedProcess[bytes]:
+    (project / "images.toml").write_text(text)
+    return doit_oci(project, "check:good")
+
+
+def test_what_a_container_writes_does_nothing_to_a_terminal(project: Path) -> None:
+    control = "\x1b]0;title\x07"
+    assert _shown(f"a{control}\nb") == "a\ufffd]0;title\ufffd\n    b"
