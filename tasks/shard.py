@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+DIGITS = 40
+"""Characters of K/N: Python refuses to read a number of thousands."""
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """``K/N``, counted from one.
 
@@ -20,8 +24,10 @@ def parse_shard(text: str) -> tuple[int, int]:
     Raises: DeclarationError.
     """
     first, slash, second = text.partition("/")
-    if slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second):
-        return int(first), int(second)
+    if slash and first.isdecimal() and second.isdecimal() and len(text) < DIGITS:
+        found = int(first), int(second)
+        if 1 <= found[0] <= found[1]:
+            return found
     raise DeclarationError(
         "not a shard; expected K/N with K from 1 to N",
         subject=text,

@@ -83,8 +83,14 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdigit()
 
 
+def is_too_large(word: str) -> bool:
+    """Whether it is a number, and one that no user or group has."""
+    digits = word.lstrip("0")
+    return _is_number(word) and (len(digits) > 10 or int(digits or "0") > LARGEST_ID)
+
+
 def _number(word: str, subject: str) -> int:
-    if not _is_number(word) or len(word) > 10 or int(word) > LARGEST_ID:
+    if not _is_number(word) or is_too_large(word):
         raise ConversionError(
             f"{word!r} is no user or group number; the largest is {LARGEST_ID}", subject=subject
         )

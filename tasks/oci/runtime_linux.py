@@ -87,22 +87,25 @@ def _add_devices(draft: Draft, inputs: Inputs) -> None:
     draft.put_list(("linux", "resources", "devices"), rules)
 
 
-def _check_sysctl(name: str, overrides: Mapping[str, Any]) -> None:
-    """Only settings of a namespace that is the container's own: others would change the host."""
+def sysctl_namespace(name: str) -> str:
+    """Which namespace a kernel setting belongs to; "" for one of the whole host.
+
+    >>> sysctl_namespace("net/ipv4/ip_forward"), sysctl_namespace("kernel.panic")
+    ('network', '')
+    """
     place = name.replace("/", ".")
     if place.startswith("net."):
-        needed = "network"
-    elif place.startswith("fs.mqueue.") or place in IPC_SETTINGS:
-        needed = "ipc"
-    elif place == "kernel.domainname":
-        needed = "uts"
-    else:
-        raise ConversionError(
-            f"the setting {name} belongs to the host, not to a namespace of the container",
-            subject="",
-            hint="a container can set net.*, fs.mqueue.*, kernel.domainname, and kernel.sem, "
-            "kernel.shm* and kernel.msg*",
-        )
+        return "network"
+    if place.startswith("fs.mqueue.") or place in IPC_SETTINGS:
+        return "ipc"
+    return "uts" if place == "kernel.domainname" else ""
+
+
+def _check_sysctl(name: str, overrides: Mapping[str, Any]) -> None:
+    """Only settings of a namespace that is the container's own: others would change the host."""
+    needed = sysctl_namespace(name)
+    if not needed:
+        raise ConversionError(f"the setting {name} belongs to the host", subject="")
     if overrides.get(needed) == "host":
         raise ConversionError(
             f'the setting {name} would change the host, because {needed} = "host"', subject=""

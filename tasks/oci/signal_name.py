@@ -16,7 +16,7 @@ def parse_signal(text: str) -> str | None:
 
     word = text.strip().upper()
     if word.isascii() and word.isdigit():
-        number = int(word)
+        number = int(word) if len(word) < 4 else 0
         if number in {*signal.Signals}:
             return signal.Signals(number).name
         offset = number - signal.SIGRTMIN
@@ -25,6 +25,6 @@ def parse_signal(text: str) -> str | None:
     for root, sign in (("SIGRTMIN", "+"), ("SIGRTMAX", "-")):
         if name.startswith(root + sign):
             offset_text = name[len(root) + 1 :]
-            fits = offset_text.isascii() and offset_text.isdigit() and int(offset_text) <= REALTIME
-            return name if fits else None
+            plain = offset_text.isascii() and offset_text.isdigit() and len(offset_text) < 4
+            return name if plain and int(offset_text) <= REALTIME else None
     return name if name in signal.Signals.__members__ else None

@@ -52,7 +52,7 @@ def compile_text(text: str, path: Path) -> dict[str, Any]:
 
         try:
             value = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
             raise DeclarationError(f"no valid TOML: {error}", subject=str(path)) from error
     violations = violations_of("images", value)
     compiler = Compiler(value, violations)

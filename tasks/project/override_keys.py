@@ -74,13 +74,23 @@ def _check_together(found: Mapping[str, Any], report: Report) -> None:
 def _plain(key: str, value: Any, report: Report) -> dict[str, Any]:
     if key == "user":
         value = str(value)
+        _check_ids(value.split(":"), report)
     if key == "group_add":
         value = [str(group) for group in value]
+        _check_ids(value, report)
     if key in ("entrypoint", "command") and isinstance(value, str):
         value = split_words(value, report)
     if key == "working_dir" and not value.startswith("/"):
         report((), f"{value!r} is no absolute path")
     return {key: value}
+
+
+def _check_ids(words: list[str], report: Report) -> None:
+    from ..oci.accounts import is_too_large
+
+    for word in words:
+        if is_too_large(word):
+            report((), f"{word} is no user or group number, which end at 4294967294")
 
 
 def split_words(text: str, report: Report) -> list[str]:
@@ -192,7 +202,16 @@ def _cpus(value: Any, report: Report) -> dict[str, Any]:
     return {"cpu_quota": round(cpus * 100_000), "cpu_period": 100_000}
 
 
-def _sysctls(value: Mapping[str, Any], _: Report) -> dict[str, Any]:
+def _sysctls(value: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from ..oci.runtime_linux import sysctl_namespace
+
+    for name in value:
+        if not sysctl_namespace(name):
+            report(
+                (name,),
+                "belongs to the host, not to a namespace of the container; expected net.*, "
+                "fs.mqueue.*, kernel.domainname, kernel.sem, kernel.shm* or kernel.msg*",
+            )
     return {"sysctls": {name: text_of(setting) for name, setting in value.items()}}
 
 

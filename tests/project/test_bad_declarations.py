@@ -10,6 +10,7 @@ from tasks.errors import DeclarationError, SchemaViolations
 from tasks.project.images import load_images
 from tests.support.command import doit_oci, expect
 
+LONG = "9" * 5000
 HEAD = '[images.i]\nimage = "x"\n'
 
 BAD_BUNDLE: dict[str, tuple[str, str]] = {
@@ -80,6 +81,21 @@ BAD_BUNDLE: dict[str, tuple[str, str]] = {
         "b.ulimits.core: the soft limit 2 is above",
     ),
     "sysctl": ("sysctls = { a = [] }", "b.sysctls.a: [] is wrong"),
+    "the host's setting": ("sysctls = { 'vm.swappiness' = 1 }", 'swappiness": belongs to the host'),
+    "a user of no number": (
+        "user = '4294967295:0'",
+        "b.user: 4294967295 is no user or group number",
+    ),
+    "group": ("group_add = ['99999999999']", "b.group_add: 99999999999 is no user or group"),
+    "thousands of digits": (f"mem_limit = '{LONG}m'", "is no size"),
+    "thousands of digits of a fraction": (f"mem_limit = '1.{LONG}m'", "is no size"),
+    "thousands of digits of a tmpfs": (f"tmpfs = ['/a:size={LONG}']", "is no size"),
+    "thousands of digits of a signal": (f"stop_signal = '{LONG}'", "is no signal"),
+    "thousands of digits of an offset": (f"stop_signal = 'RTMIN+{LONG}'", "is no signal"),
+    "more than all memory there is": ("mem_limit = '9999999999t'", "is no size"),
+    "ages": (f"timeout = '{LONG}s'", "is no duration"),
+    "for ever": ("timeout = inf", "b.timeout"),
+    "other digits": ("mem_limit = '1.٣m'", "is no size"),
     "mem_limit": (
         'mem_limit = "64q"',
         "b.mem_limit: '64q' is no size; expected a number with b, k, m or g",
@@ -193,6 +209,7 @@ BAD_FILE: dict[str, tuple[str, str]] = {
         "[bundles.b]",
         "bundles.b: has no image, and no image has its name",
     ),
+    "a number of thousands of digits": (f"x = {LONG}", "no valid TOML"),
     "images as a list": ("images = []", "images: [] is wrong; expected a table"),
     "a circle of three": (
         '[images.i]\nimage = "x"\n[bundles.a]\nimage = "i"\nextends = "c"\n'

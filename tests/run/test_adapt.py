@@ -28,6 +28,8 @@ SINGLE = IdMap(((0, 1000, 1),), ((0, 1000, 1),), None, None)
     [
         ("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", signal.SIGRTMIN + 3),
         ("nothing", None), ("0", None), ("999", None), ("", None), ("DFL", None), ("TERM+x", None),
+        ("_IGN", None), ("_BLOCK", None), ("TERM+3", None), ("²", None), ("9" * 5000, None),
+        ("RTMIN+99", None), ("RTMAX-1", signal.SIGRTMAX - 1), ("RTMIN", signal.SIGRTMIN),
     ],
 )  # fmt: skip
 def test_signal_names(name: str, number: int | None) -> None:

@@ -42,10 +42,14 @@ def write_process(
         process["cwd"] = working_dir
     if user is not None:
         uid, _, gid = user.partition(":")
-        if not uid.isdigit() or (gid and not gid.isdigit()):
+        if is_no_number(uid) or (gid and is_no_number(gid)):
             raise failure(f"{user}: expected numbers, UID or UID:GID", name)
         process["user"] = {"uid": int(uid), "gid": int(gid or 0)}
     path = f"{folder}/exec-{os.urandom(4).hex()}.json"
     with open(path, "w", encoding="utf-8") as stream:
         json.dump(process, stream)
     return path
+
+
+def is_no_number(word: str) -> bool:
+    return not (word.isascii() and word.isdigit() and len(word) <= 10)

@@ -39,13 +39,17 @@ def stop_signal(config: dict[str, Any]) -> int:
 
 def parse_signal(name: str) -> int | None:
     """``SIGINT``, ``int``, ``2``, ``RTMIN+3`` → number; None for what is no signal."""
-    if name.isdigit():
-        return int(name) if 0 < int(name) <= signal.SIGRTMAX else None
-    text, _, offset = name.upper().removeprefix("SIG").partition("+")
-    number = getattr(signal, "SIG" + text, None)
-    if not isinstance(number, int) or (offset and not offset.isdigit()):
+    if name in signal.Signals.__members__:
+        return signal.Signals[name].value
+    from ...oci import signal_name
+
+    found = signal_name.parse_signal(name)
+    if found is None:
         return None
-    return int(number) + int(offset or 0)
+    for root, sign in (("SIGRTMIN", 1), ("SIGRTMAX", -1)):
+        if found[len(root) :] and found.startswith(root):
+            return signal.Signals[root].value + sign * int(found[len(root) + 1 :])
+    return signal.Signals[found].value
 
 
 def default_signals(mask: set[int]) -> None:
