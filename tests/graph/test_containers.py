@@ -48,13 +48,13 @@ def test_a_detached_container_from_start_to_end(project: Path) -> None:
         out = expect(doit_oci(project, "exec", "long", "--", "echo", "A=b", "", "--x"))
         assert out == "A=b  --x\n"
         expect(doit_oci(project, "exec", "long", "--", "sh", "-c", "exit 7"), 7)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "started" not in expect(doit_oci(project, "logs", "long")):
             assert time.monotonic() < deadline
         expect(doit_oci(project, "delete", "long"), 1)
     finally:
         expect(doit_oci(project, "kill", "long"))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while json.loads(expect(doit_oci(project, "ps", "--json")))[0]["status"] != "exited":
         assert time.monotonic() < deadline
     expect(doit_oci(project, "delete", "long"))

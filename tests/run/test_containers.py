@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -72,11 +71,11 @@ def test_a_log_is_followed_over_its_rotations(box: Bundle, tmp_path: Path) -> No
 
 
 def test_stop_asks_first(box: Bundle, runtime: str, tmp_path: Path) -> None:
-    script = "trap 'echo bye; exit 5' TERM; while :; do sleep 0.02; done"
+    script = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.02; done"
     _detach(box, "sh", "-c", script, runtime=runtime)
-    time.sleep(0.2)
+    wait_for(lambda: _logs(box, tmp_path, follow=False)[0])
     containers.stop_container(run_dir=box.run_dir, name="box")
-    assert _logs(box, tmp_path, follow=True)[0] == b"bye\n"
+    assert _logs(box, tmp_path, follow=True)[0] == b"ready\nbye\n"
     assert containers.list_containers(box.run_dir)[0].exit_status == 5
 
 

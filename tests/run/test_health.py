@@ -228,7 +228,7 @@ def test_wait_goes_on_with_another_watch(box: Bundle) -> None:
     with box.start(wait=True) as process:
         wait_for(lambda: list((box.run_dir / "containers").glob("*/health.json")))
         os.kill(wait_for(lambda: watcher(box)), signal.SIGKILL)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     containers.delete_container(run_dir=box.run_dir, name="box", force=True)
 
 
@@ -237,7 +237,7 @@ def test_wait_says_that_the_supervisor_was_killed(box: Bundle) -> None:
     with box.start(wait=True) as process:
         wait_for(lambda: list((box.run_dir / "containers").glob("*/health.json")))
         os.kill(json.loads(record(box).read_text())["supervisor"], signal.SIGKILL)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"was killed before it was healthy" in said
     containers.list_containers(box.run_dir)

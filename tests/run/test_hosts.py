@@ -89,7 +89,7 @@ def test_a_delegated_group_of_version_2_sets_limits(
             assert process.stdout.readline() == b"up\n"
             (found,) = (UNIFIED / name).glob("doit-oci-box-*/hugetlb.2MB.max")
             assert int(found.read_text()) == 4 << 20
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
         assert [each.name for each in (UNIFIED / name).glob("*/")] == ["leaf"]
     finally:
         wait_for(lambda: not (UNIFIED / name / "leaf/cgroup.procs").read_text())

@@ -28,7 +28,7 @@ class Tmux:
 
     def await_line(self, text: str) -> None:
         """Wait until a line of the window is this text."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while text not in lines(shown := self("capture-pane", "-p")):
             assert time.monotonic() < deadline, shown
             time.sleep(0.02)

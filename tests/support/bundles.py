@@ -212,7 +212,7 @@ class Bundle:
         return found
 
     def assert_nothing_left(self) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while (self.containers() or self.processes()) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert self.containers() == []
@@ -246,7 +246,7 @@ def await_size(rows: int, columns: int) -> str:
     return f'until [ "$(stty size 2> /dev/null)" = "{rows} {columns}" ]; do sleep 0.02; done'
 
 
-def wait_for(condition: Any, seconds: float = 10.0) -> Any:
+def wait_for(condition: Any, seconds: float = 60.0) -> Any:
     """What ``condition()`` gives, once it gives something true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -50,7 +50,7 @@ def need(program: str) -> str:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
             pytest.fail(f"the server ended at once:\n{log.read_text(errors='replace')[-2000:]}")

@@ -21,13 +21,13 @@ from tasks.store.registry.connection import CHOICE
 from tasks.store.registry.limits import Limits
 
 QUICK = Limits(
-    connect_timeout=5,
-    read_timeout=5,
+    connect_timeout=30,
+    read_timeout=30,
     attempts=3,
     backoff=0.001,
     backoff_cap=0.002,
     retry_after_cap=0.05,
-    ahead_time=5,
+    ahead_time=30,
 )
 
 
