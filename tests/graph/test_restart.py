@@ -110,6 +110,24 @@ def test_a_layer_that_lost_bytes_is_unpacked_anew(project: Path) -> None:
     assert (project / "build/bundles/a/rootfs/etc/file").read_text() == CONTENT
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
+def test_what_a_layer_holds_is_read_back_with_it(tmp_path: Path, is_lost: bool) -> None:
+    hiding = tar([item("etc/"), item("etc/.wh.file")])
+    write_layout(tmp_path / "image", LAYER, hiding)
+    write_layout(tmp_path / "base", LAYER)
+    (tmp_path / "images.toml").write_text(
+        '[images.a]\nimage = "oci:image:latest"\n[images.b]\nimage = "oci:base:latest"\n'
+    )
+    expect(doit_oci(tmp_path, "bundle:a"))
+    (held,) = (tmp_path / "build/layers").glob("*/*/held")
+    before = held.parent.stat().st_ino
+    if is_lost:
+        lose(held)
+    expect(doit_oci(tmp_path, "bundle:b", boot="second"))
+    assert (tmp_path / "build/bundles/b/rootfs/etc/file").read_text() == CONTENT
+    assert (held.parent.stat().st_ino == before) is not is_lost
+
+
 def test_a_warm_run_starts_from_what_was_read_back(tmp_path: Path) -> None:
     (tmp_path / "images.toml").write_text('[images.hello]\nimage = "builtin:hello-world"\n')
     for _ in range(2):

@@ -22,6 +22,7 @@ from tasks.errors import LayerError
 from tasks.oci.entry import Entry
 from tasks.oci.media_type import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
 from tasks.store.layers import unpack
+from tasks.store.layers.cover import Cover
 from tests.support import layer_model
 from tests.support.layer_stacks import stacks
 from tests.support.layers import Images, tar
@@ -59,13 +60,16 @@ def test_a_stack_is_what_the_model_says(stack: list[list[Any]]) -> None:
 @given(stacks())
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 def test_leaving_out_what_is_hidden_changes_nothing(stack: list[list[Any]]) -> None:
-    """With files of any size left out, where upper layers seem to hide them."""
+    """With all files written, and with files of any size held or left out, where upper layers
+    seem to hide them."""
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
-        everything = built(stack, Path(place) / "all")
+        held = built(stack, Path(place) / "held")
         patch.setattr(unpack, "WORTH_LEAVING", 1)
-        assert (built(stack, Path(place) / "seen") or (None, None))[1] == (
-            everything and everything[1]
-        )
+        left_out = built(stack, Path(place) / "left out")
+        patch.setattr(Cover, "hides", lambda *_: False)
+        everything = built(stack, Path(place) / "all")
+        entries = everything and everything[1]
+        assert (held and held[1], left_out and left_out[1]) == (entries, entries)
 
 
 def compare(found: dict[str, Entry], expected: dict[str, Any]) -> None:

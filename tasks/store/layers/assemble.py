@@ -84,10 +84,15 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
 
 def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dict[str, str]:
     fresh: set[int] = set()
-    wanting: frozenset[int] = frozenset()
+    wanting: set[int] = set()
+    holding: set[int] = set()
     merging = Merging(build)
     for attempt in range(ATTEMPTS):
         try:
+            for position in holding:
+                from .releasing import release
+
+                release(build, layers_work, position)
             fresh |= unpack_missing(
                 build, layers_work, progress, arrived=merging.advance, wanting=wanting
             )
@@ -99,8 +104,8 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
                 merging.advance()
                 if not merging.is_complete:
                     continue
-                wanting = merging.wanting()
-                if wanting:
+                wanting, holding = merging.lacking()
+                if wanting or holding:
                     continue
                 resume = progress.pause()
                 try:
@@ -140,10 +145,12 @@ class Merging:
         layers = self._build.layers[: len(self._facts)]
         return self._facts == [load_facts(self._build, source) for source in layers]
 
-    def wanting(self) -> frozenset[int]:
-        """Positions of the layers that lack files which are seen after all."""
-        lacking = {at for at, facts in enumerate(self._facts) if facts["absent"]}
-        return frozenset(self.tree.absent_in(lacking)) if lacking else frozenset()
+    def lacking(self) -> tuple[set[int], set[int]]:
+        """Positions of the layers that lack files which are seen after all: those to be unpacked
+        again, and those that hold them."""
+        if not any(facts["absent"] or facts["held"] for facts in self._facts):
+            return set(), set()
+        return self.tree.lacking()
 
     def advance(self) -> None:
         """Merge what can be merged now. Raises: LayerError, LimitExceeded, AlteredLayer."""

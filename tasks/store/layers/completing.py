@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from . import index
@@ -15,7 +16,8 @@ from .pool import Metadata, Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .tar_reader import Member, TarReader
+    from .pool import Content
+    from .tar_reader import Member
 
 
 class Completing(Pool):
@@ -27,22 +29,29 @@ class Completing(Pool):
         super().__init__(fd, path, metadata)
         self._old = enumerate(old)
 
-    def add_file(self, number: int, member: Member, reader: TarReader) -> bytes:
+    def add_file(self, number: int, member: Member, content: Content) -> bytes:
         sha256 = next(index.sha256_of(record) for at, (_, record) in self._old if at == number)
-        return super().add_file(number, member, reader) if sha256 == index.ABSENT else sha256
+        if sha256.startswith(index.LACKING):
+            return super().add_file(number, member, content)
+        return sha256
 
     def add_symlink(self, number: int, member: Member) -> None:
         """It is there."""
 
-    def add_node(self, number: int, member: Member, reader: TarReader) -> None:
+    def add_node(self, number: int, member: Member, content: Content) -> None:
         """It is there."""
 
 
-def put_in_place(made: Path, layer: Path, *, pool: str, notes: str, last: tuple[str, ...]) -> None:
-    """Move what was missing into a layer's pool, then the files that say that it is there."""
+def put_in_place(
+    made: Path, layer: Path, *, pool: str, notes: str, last: tuple[str, ...], needless: str
+) -> None:
+    """Move what was missing into a layer's pool, then the files that say that it is there; then
+    nobody needs what was held."""
     for name in os.listdir(made / pool):
         os.rename(made / pool / name, layer / pool / name)
     with open(layer / notes, "ab") as file:
         file.write((made / notes).read_bytes())
     for name in last:
         os.replace(made / name, layer / name)
+    with suppress(FileNotFoundError):
+        os.unlink(layer / needless)

@@ -18,6 +18,11 @@ MOST_BYTES = 16 << 20
 WORTH_LEAVING = 128 << 10
 """Bytes of a file below which leaving it out saves less than finding it missing would cost."""
 
+LOOK_EVERY = 64
+"""Files after which it is looked whether more layers above have arrived."""
+
+MOST_PARENTS = 4096
+
 Records = Iterable[tuple[bytes, bytes]]
 
 
@@ -30,18 +35,34 @@ class Cover:
         self._names: set[bytes] = set()
         self._opaque: set[bytes] = set()
         self._size = 0
+        self._asked = 0
+        self._parents: dict[bytes, bool] = {}
 
     def hides(self, path: bytes) -> bool:
         """Whether a file of that name is replaced, or goes with a directory above it."""
-        for records in self._upper():
-            self._collect(records)
+        if self._asked % LOOK_EVERY == 0:
+            self._look()
+        self._asked += 1
         if path in self._names:
             return True
-        while path:
+        parent = path.rpartition(b"/")[0]
+        found = self._parents.get(parent)
+        return self._is_gone(parent) if found is None else found
+
+    def _look(self) -> None:
+        for records in self._upper():
+            self._collect(records)
+            self._parents.clear()
+
+    def _is_gone(self, directory: bytes) -> bool:
+        if len(self._parents) >= MOST_PARENTS:
+            self._parents.clear()
+        found, path = directory in self._opaque or directory in self._names, directory
+        while path and not found:
             path = path.rpartition(b"/")[0]
-            if path in self._names or path in self._opaque:
-                return True
-        return False
+            found = path in self._names or path in self._opaque
+        self._parents[directory] = found
+        return found
 
     def _collect(self, records: Records) -> None:
         names, opaque = self._names, self._opaque

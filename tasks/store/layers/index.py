@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .tar_reader import Member
 
-FORMAT = 4
+FORMAT = 5
 
 WHITEOUT, OPAQUE, HARD_LINK = "whiteout", "opaque", "link"
 KINDS = (
@@ -40,8 +40,14 @@ CODES = {kind: code for code, kind in enumerate(KINDS)}
 NANOSECONDS = 1_000_000_000
 READ = 1 << 17
 
+LACKING = bytes(27)
+"""How what stands in place of a sha256 begins, where a pool lacks a file that upper layers hid."""
+
+HELD = LACKING + b"\1"
+"""The same of a file whose content is held (see `held`); its checksum follows."""
+
 ABSENT = bytes(32)
-"""In place of the sha256 of a file that its pool lacks, because upper layers hid it."""
+"""In place of the sha256 of a file whose content is nowhere but in the layer's blob."""
 
 LENGTHS = struct.Struct("<HI")
 """Bytes of the path, bytes of the rest: what stands before each record."""
@@ -137,6 +143,15 @@ def sha256_of(record: bytes) -> bytes:
 def number_of(record: bytes) -> int:
     found: int = NUMBER.unpack_from(record, 1)[0]
     return found
+
+
+def held(checksum: int) -> bytes:
+    """In place of the sha256 of a file that is held."""
+    return HELD + checksum.to_bytes(4, "big")
+
+
+def is_held(record: bytes) -> bool:
+    return record.startswith(HELD, SHA256.start)
 
 
 def target_of(record: bytes) -> bytes:

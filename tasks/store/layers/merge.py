@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ...errors import LayerError, LimitExceeded
 from .index import (
-    ABSENT,
     DIRECTORY_CODE,
     FILE_CODE,
     HARD_LINK_CODE,
+    HELD,
+    LACKING,
     OPAQUE_CODE,
     SHA256,
     SYMLINK_CODE,
@@ -39,7 +40,7 @@ LEAF_COST, DIRECTORY_COST, PREFIX_COST, SHARED_COST = 200, 620, 160, 120
 LAYER_BYTES = 2
 """Each record in the tree has its layer's position before it."""
 
-ABSENT_AT = slice(LAYER_BYTES + SHA256.start, LAYER_BYTES + SHA256.stop)
+SHA256_AT = LAYER_BYTES + SHA256.start
 
 Records = Iterable[tuple[bytes, bytes]]
 
@@ -100,21 +101,19 @@ class Tree:
             pending.extend(x for x in children.values() if isinstance(x, Directory))
         return total
 
-    def absent_in(self, layers: set[int]) -> set[int]:
-        """Those of ``layers`` from which the tree shows files that their pools lack."""
-        heads = {position.to_bytes(LAYER_BYTES, "little") for position in layers}
-        found, pending = set(), [self.root]
+    def lacking(self) -> tuple[set[int], set[int]]:
+        """The layers from which the tree shows files that their pools lack: those where such files
+        must be read from the blob, and those where they are held."""
+        absent: set[int] = set()
+        held: set[int] = set()
+        pending = [self.root]
         while pending:
             for node in pending.pop().children.values():
                 if isinstance(node, Directory):
                     pending.append(node)
-                elif (
-                    node[:LAYER_BYTES] in heads
-                    and node[LAYER_BYTES] == FILE_CODE
-                    and node[ABSENT_AT] == ABSENT
-                ):
-                    found.add(layer_of(node))
-        return found
+                elif node.startswith(LACKING, SHA256_AT) and node[LAYER_BYTES] == FILE_CODE:
+                    (held if node.startswith(HELD, SHA256_AT) else absent).add(layer_of(node))
+        return absent, held
 
     def spend_for_now(self, cost: int) -> None:
         """Memory that is free again when the layer's whiteouts are done."""

@@ -16,11 +16,13 @@ from ...errors import LayerError
 from ...oci import entry
 from .index import pool_name
 from .pax import Extent
-from .tar_reader import Member, TarReader
+from .tar_reader import Member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
+else:
+    Protocol = object
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
@@ -31,6 +33,14 @@ ROOTLESS_XATTR = b"user.rootlesscontainers"
 AS_IT_IS = 0xFFFFFFFF
 ZEROS = bytes(1 << 16)
 NODE_TYPES = {entry.CHARACTER: stat.S_IFCHR, entry.BLOCK: stat.S_IFBLK, entry.FIFO: stat.S_IFIFO}
+
+
+class Content(Protocol):
+    """What a file holds: in one piece where it is in memory anyway, or in several."""
+
+    def whole(self) -> memoryview | None: ...
+
+    def content(self) -> Iterator[memoryview]: ...
 
 
 def rootless_owner(uid: int, gid: int) -> bytes:
@@ -134,21 +144,21 @@ class Pool:
         self._late_bits, self._single = metadata.late_bits, metadata.single
         self._uid, self._gid = (0, 0) if metadata.single else (os.geteuid(), os.getegid())
 
-    def add_file(self, number: int, member: Member, reader: TarReader) -> bytes:
+    def add_file(self, number: int, member: Member, content: Content) -> bytes:
         """Make a file and return its sha256."""
         mode = member.mode
         late_mode = mode & self._late_bits or (self._single and mode & 0o200 == 0)
         fd = os.open(pool_name(number), CREATE, 0o600 if late_mode else mode, dir_fd=self._fd)
         try:
             if member.extents is not None:
-                digest = write_sparse(fd, reader.content(), member.size, member.extents)
-            elif (piece := reader.whole()) is not None:
+                digest = write_sparse(fd, content.content(), member.size, member.extents)
+            elif (piece := content.whole()) is not None:
                 digest = sha256(piece).digest()
                 if piece and os.write(fd, piece) < len(piece):
                     os.lseek(fd, 0, os.SEEK_SET)
                     write_all(fd, piece)
             else:
-                digest = write_pieces(fd, reader.content())
+                digest = write_pieces(fd, content.content())
             if member.uid != self._uid or member.gid != self._gid:
                 self._metadata.own_file(fd, number, member.uid, member.gid)
             if member.xattrs:
@@ -178,7 +188,7 @@ class Pool:
             )
         set_times(pool_name(number), member.mtime, self._fd)
 
-    def add_node(self, number: int, member: Member, reader: TarReader) -> None:
+    def add_node(self, number: int, member: Member, content: Content) -> None:
         """A device or fifo; where this host refuses it, an empty file that nobody takes for one."""
         name, kind, device = pool_name(number), member.type, member.device
         mode = NODE_TYPES[kind] | member.mode & 0o777
@@ -190,7 +200,7 @@ class Pool:
             self._metadata.describe(
                 number, "device", f"{kind} {device[0]}:{device[1]} is an empty file here"
             )
-            self.add_file(number, member, reader)
+            self.add_file(number, member, content)
             return
         self._metadata.own_node(self._fd, number, member.uid, member.gid)
         if member.mode & self._metadata.late_bits:

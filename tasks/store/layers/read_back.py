@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import struct
+from contextlib import ExitStack, closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ...boot import READ_BACK
 from ...progress import Progress
 from . import index, staging, unpack
 from .build import Build, load_unsure
+from .held import DamagedError, Held
 from .index import CHECKED, FILE_CODE, HARD_LINK_CODE, SYMLINK_CODE, pool_name
 
 READ = 1 << 18
@@ -40,17 +42,21 @@ def settle(build: Build, work: Path, progress: Progress) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a pool holds what its index says."""
+    """Whether a layer's pool and what it holds are what its index says."""
+    held: Held | None = None
     try:
-        pool = os.open(path / unpack.POOL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return all(
-                _is_there(pool, record) for _, record in index.records_of(path / unpack.INDEX_FILE)
-            )
-        finally:
-            os.close(pool)
-    except (OSError, struct.error, AssertionError):
+        with ExitStack() as opened:
+            pool = os.open(path / unpack.POOL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, pool)
+            for _, record in index.records_of(path / unpack.INDEX_FILE):
+                if index.is_held(record):
+                    held = held or opened.enter_context(closing(Held(path)))
+                    held.next(CHECKED.unpack_from(record)[-1], index.sha256_of(record))
+                elif not _is_there(pool, record):
+                    return False
+    except (OSError, struct.error, AssertionError, DamagedError):
         return False
+    return True
 
 
 def _is_there(pool: int, record: bytes) -> bool:

@@ -2,6 +2,7 @@
 
     pool/                one inode an entry, named by number
     index                see `index`
+    held                 see `held`; only where something is held
     unrepresented        JSON lines: number, what, why
     layer.json           written last; its counts are those of the three above
 
@@ -24,6 +25,7 @@ from ...oci.whiteout import AUFS_PREFIX, OPAQUE, PREFIX, is_whiteout, parse_whit
 from . import index
 from .completing import Completing
 from .cover import WORTH_LEAVING, Cover
+from .held import Holder
 from .pool import Metadata, Pool, Unrepresented
 from .source import LayerSource, UnpackLimits, over
 from .stream import LayerStream
@@ -85,6 +87,7 @@ class LayerWriter:
         pool: Pool,
         writer: index.Writer,
         limits: UnpackLimits,
+        holder: Holder,
         *,
         subject: str,
         cover: Cover | None = None,
@@ -94,6 +97,7 @@ class LayerWriter:
         self._limits = limits
         self._subject = subject
         self._cover = cover
+        self._holder = holder
         self.bytes = 0
         self.whiteouts = 0
         self.absent = 0
@@ -182,9 +186,13 @@ class LayerWriter:
                 "unpacked_bytes", f"unpacks to more than {self._limits.unpacked_bytes} bytes"
             )
         number = self._writer.count
-        if member.size >= WORTH_LEAVING and self._cover is not None and self._cover.hides(path):
+        if self._cover is None or not self._cover.hides(path):
+            sha256 = self._pool.add_file(number, member, reader)
+        elif member.size >= WORTH_LEAVING:
             sha256 = index.ABSENT
             self.absent += 1
+        elif member.extents is None:
+            sha256 = self._holder.add(reader)
         else:
             sha256 = self._pool.add_file(number, member, reader)
         self._writer.add(path, index.pack_file(member, number, sha256))
@@ -235,8 +243,8 @@ def unpack_layer(
     """Fill ``directory`` (new and empty) from a layer's blob, and return what layer.json holds.
 
     ``ahead`` says when a thread may inflate and hash while this one writes. Large files that
-    ``cover`` hides are left out. ``partial`` is the same layer with such files missing: only they
-    are made.
+    ``cover`` hides are left out, small ones are held. ``partial`` is the same layer with files
+    missing: only they are made.
 
     Raises: ContentError, LayerError, OSError.
     """
@@ -249,6 +257,7 @@ def unpack_layer(
         with (
             open(directory / INDEX_FILE, "xb", buffering=1 << 16) as index_file,
             open(directory / UNREPRESENTED_FILE, "xb") as unrepresented,
+            closing(Holder(directory)) as holder,
         ):
             metadata = Metadata(
                 single=owners == SINGLE, unrepresented=Unrepresented(unrepresented).add
@@ -261,6 +270,7 @@ def unpack_layer(
                 else Pool(*where),
                 writer,
                 limits,
+                holder,
                 subject=stream.subject,
                 cover=cover,
             )
@@ -281,6 +291,7 @@ def unpack_layer(
         "whiteouts": layer.whiteouts,
         "bytes": layer.bytes,
         "absent": layer.absent,
+        "held": holder.count,
         "index": os.stat(directory / INDEX_FILE).st_size,
         "owners": owners,
         "boot": boot_id(),

@@ -13,6 +13,7 @@ from . import completing, index, staging, unpack
 from .build import Build, load_facts
 from .cover import Cover, Records
 from .crew import Alone, Busy, Crew, Forked, keep_pages, may_fork
+from .held import HELD_FILE
 from .remove import remove_here
 from .source import LayerSource
 
@@ -40,7 +41,7 @@ def unpack_missing(
     progress: Progress,
     *,
     arrived: Callable[[], None],
-    wanting: frozenset[int],
+    wanting: set[int],
 ) -> set[int]:
     """Unpack each layer that nobody has unpacked yet; the positions of those done here.
 
@@ -64,7 +65,7 @@ def unpack_missing(
         crew.close()
 
 
-def is_ready(build: Build, position: int, wanting: frozenset[int]) -> bool:
+def is_ready(build: Build, position: int, wanting: set[int]) -> bool:
     """Whether a layer is unpacked as far as is known to be needed."""
     facts = load_facts(build, build.layers[position])
     return facts is not None and not (position in wanting and facts["absent"])
@@ -132,7 +133,7 @@ class Unpacking:
         work: Path,
         crew: Crew,
         missing: list[int],
-        wanting: frozenset[int],
+        wanting: set[int],
     ) -> None:
         self._build = build
         self._work = work
@@ -198,6 +199,7 @@ class Unpacking:
                     pool=unpack.POOL,
                     notes=unpack.UNREPRESENTED_FILE,
                     last=(unpack.INDEX_FILE, unpack.LAYER_FILE),
+                    needless=HELD_FILE,
                 )
                 remove_here(made)
             else:
