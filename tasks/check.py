@@ -116,7 +116,7 @@ def run_check(settings: Settings, check: Mapping[str, Any]) -> CheckResult:
     out, err = (_temporary_file(settings.run_folder) for _ in range(2))
     start = time.monotonic()
     try:
-        session = Session(settings, standard_files=(null, out, err), watched=False)
+        session = Session(settings, standard_files=(null, out, err), watched=False, gives_up=True)
         boxes: list[Container] = []
 
         def read_files() -> None:

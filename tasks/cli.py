@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .command_line import INTERRUPTED, split, take_options
+from .command_line import split, take_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         open_missing()
     try:
         return _main(words)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        from .interrupt import status_of
+
+        return status_of(interrupt)
 
 
 def door() -> Any:
@@ -96,8 +98,10 @@ def _main(words: list[str]) -> int:
         return 0
     if "--help" in head or "-h" in head:
         head = ["help", *(word for word in head if not word.startswith("-"))][:2]
+    from .interrupt import end_in_order
     from .project.plan import Options
 
+    end_in_order()
     args = found.pop("args", None)
     options = Options(args=None if args is None else tuple(args), words=tuple(head), **found)
     if len(head) == 1 and ":" in head[0]:

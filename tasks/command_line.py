@@ -21,8 +21,6 @@ FLAGS = {
     "--wait": "wait",
 }
 VALUES = {"--dir": ("state", "a path"), "--shard": ("shard", "K/N, like 1/4,")}
-INTERRUPTED = 130
-"""The exit status after Ctrl-C: 128 and the number of its signal."""
 STATE_VARIABLE = "DOIT_OCI_DIR"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from .command_line import INTERRUPTED
 from .errors import DoitOciError
+from .interrupt import status_of
 from .step import is_current, perform, refusal
 
 TYPE_CHECKING = False
@@ -51,8 +51,8 @@ def build_target(word: str, options: Options) -> int | None:
         status = _say(error, events)
     except OSError as error:
         status = _say(refusal(error), events)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        status = status_of(interrupt)
         raise
     finally:
         status = _flush(steps, events) or status

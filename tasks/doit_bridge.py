@@ -21,8 +21,8 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ZeroReporter
 from doit.task import Task
 
-from .command_line import INTERRUPTED
 from .errors import DoitOciError
+from .interrupt import status_of
 from .progress import Progress
 from .project.plan import Options, Plan
 from .step import Work, is_current, perform, refusal
@@ -230,8 +230,8 @@ class Ours:
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else BUG
             raise
-        except KeyboardInterrupt:
-            status = INTERRUPTED
+        except KeyboardInterrupt as interrupt:
+            status = status_of(interrupt)
             raise
         finally:
             status = self.loader.flush() or status

@@ -77,7 +77,7 @@ def select(plan: Plan, words: Sequence[str]) -> list[str] | None:
             names += plan.images.users(name)
         else:
             bundle = plan.bundle(name)
-            if step == "check" and not bundle.check:
+            if step == "check" and bundle.check is None:
                 raise UnknownTarget(
                     "has nothing to be checked against",
                     subject=word,
@@ -233,7 +233,7 @@ def bundle_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
 def check_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """run a bundle and compare with its check table; passes are remembered"""
     for name in names:
-        if steps.plan.bundle(name).check:
+        if steps.plan.bundle(name).check is not None:
             yield _task(steps, steps.check(name), doc=f"check of {name}", deps=[f"bundle:{name}"])
 
 

@@ -84,7 +84,7 @@ def chain_findings(steps: Steps, name: str, *, upto: str) -> Iterator[Finding]:
     yield from blobs
     before = tuple(blob.title for blob in blobs)
     chain = list(steps.chain(name))
-    if upto == "check" and bundle.check:
+    if upto == "check" and bundle.check is not None:
         chain.append(steps.check(name))
     rebuilt: set[str] = set()
     for step in chain:

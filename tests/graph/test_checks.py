@@ -114,3 +114,13 @@ def doit_oci_with(project: Path, text: str) -> subprocess.CompletedProcess[bytes
 def test_what_a_container_writes_does_nothing_to_a_terminal(project: Path) -> None:
     control = "\x1b]0;title\x07"
     assert _shown(f"a{control}\nb") == "a\ufffd]0;title\ufffd\n    b"
+
+
+def test_an_empty_table_asks_for_status_0(project: Path) -> None:
+    text = TOML.split("[bundles.good.check]", maxsplit=1)[0] + "[bundles.good.check]\n"
+    (project / "images.toml").write_text(text)
+    assert "check" in steps_done(doit_oci(project, "check:good"))
+    (project / "images.toml").write_text(
+        text.replace('image = "hello-world"\n', 'image = "hello-world"\nentrypoint = ["/no"]\n')
+    )
+    expect(doit_oci(project, "check:good"), 1)

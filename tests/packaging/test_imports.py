@@ -21,7 +21,17 @@ import pytest
 from ..support.command import CHECKOUT
 
 TASKS = CHECKOUT / "tasks"
-GROUND = {"", "boot", "command_line", "errors", "figures", "progress", "standard_files", "value"}
+GROUND = {
+    "",
+    "boot",
+    "command_line",
+    "errors",
+    "figures",
+    "interrupt",
+    "progress",
+    "standard_files",
+    "value",
+}
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door", "view": "door"}
 STEPS = {
     *(

@@ -35,7 +35,7 @@ class Session:
 
     ``standard_files`` take the place of our own standard input, output and error. ``detached``
     leaves the directory with its exit status for ``logs``. ``watched``: its health is asked for,
-    where config.json says how.
+    where config.json says how. ``gives_up``: a signal that would end us ends the container, too.
     """
 
     def __init__(
@@ -45,7 +45,9 @@ class Session:
         standard_files: tuple[int, int, int] | None = None,
         detached: bool = False,
         watched: bool = True,
+        gives_up: bool = False,
     ) -> None:
+        self.gives_up = gives_up
         self.settings = settings
         self.standard_files = standard_files
         self.detached = detached
@@ -78,6 +80,7 @@ class Session:
         Raises:
             RuntimeFailed: it could not be started.
             StoreError: the state directory cannot hold it.
+            Interrupted: a signal has ended it.
         """
         try:
             return self._run(started, running, ended)
@@ -100,6 +103,7 @@ class Session:
             stop_signal=stop_signal(self.config),
             stop_grace=settings.stop_grace,
             timeout=settings.timeout,
+            gives_up=self.gives_up,
         )
         held = (
             prepare.take_persistent(settings.run_folder, settings.name)
@@ -117,6 +121,10 @@ class Session:
                 self._clean(box, status)
                 if held >= 0:
                     os.close(held)
+        if supervisor.ended_by:
+            from ...interrupt import Interrupted
+
+            raise Interrupted(supervisor.ended_by)
         return status
 
     def _run_in(

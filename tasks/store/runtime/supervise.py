@@ -18,13 +18,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ENDING = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
 TICK = 0.05
 
 
 class Supervisor:
-    """Waits for one child. In a thread other than the main one it leaves signals alone."""
+    """Waits for one child. In a thread other than the main one it leaves signals alone.
 
-    def __init__(self, *, stop_signal: int, stop_grace: float, timeout: float | None) -> None:
+    ``gives_up``: a signal that ends a process ends the child too, whatever that thinks of it, and
+    is ``ended_by`` then.
+    """
+
+    def __init__(
+        self,
+        *,
+        stop_signal: int,
+        stop_grace: float,
+        timeout: float | None,
+        gives_up: bool = False,
+    ) -> None:
+        self.gives_up = gives_up
+        self.ended_by = 0
         self.stop_signal = stop_signal
         self.stop_grace = stop_grace
         self.timeout = timeout
@@ -121,6 +135,9 @@ class Supervisor:
         self._pass_on(target, information.si_signo, arrived=arrived)
 
     def _pass_on(self, target: int, number: int, *, arrived: bool) -> None:
+        if self.gives_up and number in ENDING:
+            self.ended_by = self.ended_by or number
+            number, arrived = signal.SIGKILL, False
         if number == signal.SIGINT:
             self.interrupts += 1
             if self.interrupts > 1:
