@@ -187,8 +187,8 @@ def test_without_a_terminal_there_is_none(box: Bundle) -> None:
 def test_a_declared_terminal_is_there_without_ours(box: Bundle, runtime: str) -> None:
     done = box.run("sh", "-c", "tty && cat", runtime=runtime, tty=True, stdin=b"typed\n")
     assert done.returncode == 0, done.stderr
-    assert b"/dev/pts/0\r\n" in done.stdout
-    assert b"typed\r\n" in done.stdout
+    assert FIRST_LINE % b"/dev/pts/0" in done.stdout
+    assert FIRST_LINE % b"typed" in done.stdout
 
 
 def test_output_to_our_terminal_without_one_for_the_container(screen) -> None:
