@@ -18,7 +18,7 @@ from doit.cmdparse import CmdParseError
 from doit.dependency import JsonDB
 from doit.doit_cmd import DoitMain
 from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
-from doit.reporter import ZeroReporter
+from doit.reporter import ConsoleReporter, ZeroReporter
 from doit.task import Task
 
 from .errors import DoitOciError
@@ -129,6 +129,40 @@ class Reporter(ZeroReporter):  # type: ignore[misc]
 
     def runtime_error(self, msg: str) -> None:
         self.events.error("", msg)
+
+
+class Beside(ConsoleReporter):  # type: ignore[misc]
+    """For a dodo.py of someone's own: doit's words for its tasks; ours tell of themselves.
+
+    Standard output, which is where doit writes, belongs to a container among them.
+    """
+
+    desc = "console, but for the tasks of doit-oci, which write to standard error"
+
+    def execute_task(self, task: Task) -> None:
+        if not is_ours(task):
+            super().execute_task(task)
+
+    def skip_uptodate(self, task: Task) -> None:
+        if not is_ours(task):
+            super().skip_uptodate(task)
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        if not is_ours(task):
+            super().add_failure(task, fail)
+        elif isinstance(fail, TaskFailed):
+            said = fail.message.removeprefix(f"{task.name}: ")
+            sys.stderr.write(f"error: {task.name}: {said}\n")
+        elif isinstance(fail, UnmetDependency):
+            sys.stderr.write(
+                f"error: {task.name}: not done, because {fail.message.strip()} failed\n"
+            )
+        else:
+            sys.stderr.write(f"error: {task.name}: this is a bug in doit-oci\n{fail.get_msg()}\n")
+
+
+def is_ours(task: Task) -> bool:
+    return any(isinstance(getattr(each, "py_callable", None), Act) for each in task.actions)
 
 
 class Loader(TaskLoader2):  # type: ignore[misc]

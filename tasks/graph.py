@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from .command_line import split, take_options
-from .errors import DeclarationError, UnknownTarget
+from .errors import DeclarationError, DoitOciError, UnknownTarget
 from .project.plan import Options, Plan
 from .project_folder import open_plan
 from .step import Work
@@ -35,6 +35,7 @@ __all__ = [
     "task_bundle",
     "task_check",
     "task_runs",
+    "DOIT_CONFIG",  # noqa: F822  see __getattr__
 ]
 
 STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
@@ -298,6 +299,15 @@ def _mixed() -> tuple[Steps, tuple[str, ...]]:
     return steps, plan.bundle_names()
 
 
+def __getattr__(name: str) -> Any:
+    """What a dodo.py gets beside the creators, made only for one."""
+    if name == "DOIT_CONFIG":
+        from .doit_bridge import Beside
+
+        return {"reporter": Beside, "par_type": "thread"}
+    raise AttributeError(name)
+
+
 def _created(creator: Any) -> Iterator[TaskDict]:
     from doit.exceptions import InvalidDodoFile
 
@@ -305,7 +315,24 @@ def _created(creator: Any) -> Iterator[TaskDict]:
         steps, names = _mixed()
     except DeclarationError as error:
         raise InvalidDodoFile(str(error)) from error
+    except DoitOciError as error:
+        # doit shows a traceback for what a creator raises, unless it ends everything.
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_status) from error
     yield from creator(steps, names)
+
+
+def _resolve_first(task: TaskDict) -> None:
+    """An image that a task of someone else's needs is not known before that task runs."""
+    from .doit_bridge import Act
+    from .steps import Command
+
+    steps, names = _mixed()
+    image = task["name"]
+    if not steps.locking.platforms(image):
+        bundle = _images(steps, names)[image]
+        work = Command(f"resolve:{image}", lambda: steps.fetch_all(bundle))
+        task["actions"] = [Act(work, steps.plan.progress), *task["actions"]]
 
 
 def task_blob() -> Iterator[TaskDict]:
@@ -315,7 +342,9 @@ def task_blob() -> Iterator[TaskDict]:
 
 def task_layout() -> Iterator[TaskDict]:
     """image layouts"""
-    yield from _created(layout_tasks)
+    for task in _created(layout_tasks):
+        _resolve_first(task)
+        yield task
 
 
 def task_rootfs() -> Iterator[TaskDict]:

@@ -1,0 +1,81 @@
+"""A dodo.py of someone's own with our tasks in it, under stock doit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support.command import CHECKOUT, expect
+
+DODO = """\
+from tasks.graph import *
+
+
+def task_mine():
+    return {"actions": ["echo mine"], "task_dep": ["bundle:hello-world"], "verbosity": 2}
+"""
+TOML = """\
+[images.hello-world]
+image = "builtin:hello-world"
+[images.nowhere]
+image = "oci:nowhere"
+[bundles.fails]
+image = "hello-world"
+entrypoint = ["/nothing"]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dodo.py").write_text(DODO)
+    (tmp_path / "images.toml").write_text(TOML)
+    return tmp_path
+
+
+def doit(project: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "doit", *words],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        check=False,
+    )
+
+
+def test_standard_output_belongs_to_the_container(project: Path) -> None:
+    for _ in range(2):
+        assert expect(doit(project, "run:hello-world")).startswith("\nHello from doit-oci!")
+
+
+def test_a_task_of_its_own_is_told_of_as_ever(project: Path) -> None:
+    assert expect(doit(project, "-n", "2", "mine")) == ".  mine\nmine\n"
+    assert (project / "images.lock").exists(), "its image was resolved when it was needed"
+    assert "mine" in expect(doit(project, "list"))
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "said"),
+    [
+        ("bundle:nowhere", 1, b"error: oci:nowhere: oci-layout: No such file"),
+        ("bundle:nope", 3, b"nope: no bundle of that name"),
+        ("run:fails", 1, b"error: run:fails: fails: "),
+    ],
+)
+def test_what_goes_wrong_is_said_in_words(
+    project: Path, word: str, status: int, said: bytes
+) -> None:
+    failed = doit(project, word)
+    assert expect(failed, status) == ""
+    assert said in failed.stderr
+
+
+def test_a_wrong_declaration_is_said_in_words(project: Path) -> None:
+    (project / "images.toml").write_text("imges = 1\n")
+    failed = doit(project, "mine")
+    expect(failed, 3)
+    assert b'images.toml:1: imges: unknown key; did you mean "images"?' in failed.stderr
