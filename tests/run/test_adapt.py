@@ -122,7 +122,7 @@ def test_getting_ready_to_move_moves_nobody() -> None:
 @pytest.mark.parametrize("mode", ["none", "host", "user"])
 def test_only_none_has_a_namespace_of_the_runtimes(mode: str) -> None:
     config = copy.deepcopy(config_json(["sh"]))
-    adapt.set_network(config, mode, None)
+    adapt.set_network(config, mode, "/nowhere")
     assert adapt.has_own_network(config) == (mode == "none")
 
 

@@ -67,6 +67,29 @@ def test_no_network_has_a_loopback_that_is_up(anyone: Bundle, runtime: str) -> N
     assert b"\n2: " not in done.stdout
 
 
+def test_names_of_a_container_without_a_network(anyone: Bundle, runtime: str) -> None:
+    script = "cat /etc/hosts; echo 1.2.3.4 mine >> /etc/hosts; ls /etc"
+    done = anyone.run("sh", "-c", script, runtime=runtime, network="none")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"127.0.0.1 localhost\n::1 localhost")
+    assert done.stdout.endswith(b"127.0.1.1 box\nhosts\npasswd\n"), "and no resolv.conf"
+
+
+@pytest.mark.parametrize("way", ["an own file", "a read-only root", "no etc"])
+def test_names_that_the_bundle_has_stay(anyone: Bundle, runtime: str, way: str) -> None:
+    hosts = anyone.rootfs / "etc/hosts"
+    if way == "an own file":
+        hosts.write_text("10.0.0.1 mine\n")
+    elif way == "no etc":
+        (anyone.rootfs / "etc/passwd").unlink()
+        (anyone.rootfs / "etc").rmdir()
+    else:
+        anyone.configure(["true"], root={"path": "rootfs", "readonly": True})
+    anyone.give_away()
+    done = anyone.run("sh", "-c", "cat /etc/hosts", runtime=runtime, network="none")
+    assert done.stdout == (b"10.0.0.1 mine\n" if way == "an own file" else b"")
+
+
 def test_the_hosts_network_comes_with_its_names(anyone: Bundle, runtime: str) -> None:
     script = "cat /etc/resolv.conf; echo 1.2.3.4 mine >> /etc/hosts; cat /etc/hosts; ls /sys"
     hosts = Path("/etc/hosts").read_bytes()

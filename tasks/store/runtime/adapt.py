@@ -111,17 +111,15 @@ def _below_a_mount(config: dict[str, Any], destination: str) -> bool:
     )
 
 
-def set_network(config: dict[str, Any], mode: str, resolver_folder: str | None) -> None:
+def set_network(config: dict[str, Any], mode: str, resolver_folder: str) -> None:
     """``none``: a namespace of its own; ``host`` and ``user``: the one that the runtime is in.
 
-    ``resolver_folder`` holds the resolv.conf and hosts to show, where there is a network.
+    ``resolver_folder`` holds the resolv.conf and hosts to show, if any.
     """
     namespaces = config.setdefault("linux", {}).setdefault("namespaces", [])
     namespaces[:] = [item for item in namespaces if item["type"] != "network"]
     if mode == "none":
         namespaces.append({"type": "network"})
-    if resolver_folder is None:
-        return
     taken = {mount["destination"] for mount in config.get("mounts", ())}
     for name in ("resolv.conf", "hosts"):
         source = f"{resolver_folder}/{name}"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOG = "runtime.log"
 PID_FILE = "pid"
 PRIVATE_PID_FILE = f"{container.STATE}/pid"
+LOOPBACK = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 INITS = ("catatonit", "docker-init", "tini-static", "tini")
 
 
@@ -104,7 +105,19 @@ class Preparation:
             resolver = self.network.resolver
         if mode != "none":
             write_resolver(self.box, config.get("hostname"), resolver)
-        adapt.set_network(config, mode, None if mode == "none" else self.box.folder)
+        elif self._lacks_hosts():
+            write_file(self.box.path("hosts"), LOOPBACK + own_name(config.get("hostname")))
+        adapt.set_network(config, mode, self.box.folder)
+
+    def _lacks_hosts(self) -> bool:
+        """Whether ``localhost`` and the container's own name would mean nothing without a file of
+        ours. A tree that nothing may be made in stays as it is."""
+        root = self.config["root"]
+        etc = os.path.join(self.settings.bundle, root.get("path", "rootfs"), "etc")
+        try:
+            return os.lstat(f"{etc}/hosts").st_size == 0
+        except FileNotFoundError:
+            return not root.get("readonly") and os.path.isdir(etc) and not os.path.islink(etc)
 
     def _set_limits(self) -> None:
         config, settings = self.config, self.settings
@@ -254,14 +267,23 @@ def write_resolver(box: Container, hostname: str | None, resolver: str | None) -
             with open(f"/etc/{name}", encoding="utf-8", errors="surrogateescape") as stream:
                 text = stream.read()
         except OSError:
-            text = "127.0.0.1 localhost\n" if name == "hosts" else ""
+            text = LOOPBACK if name == "hosts" else ""
         if name == "hosts" and hostname:
-            text = f"{text.rstrip()}\n127.0.1.1 {hostname}\n"
+            text = f"{text.rstrip()}\n{own_name(hostname)}"
         if name == "resolv.conf" and resolver is not None:
             text = "".join(line for line in text.splitlines(True) if "nameserver" not in line)
             text += f"nameserver {resolver}\n"
-        with open(box.path(name), "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(text)
+        write_file(box.path(name), text)
+
+
+def own_name(hostname: str | None) -> str:
+    """The line of /etc/hosts for a container's own name."""
+    return f"127.0.1.1 {hostname}\n" if hostname else ""
+
+
+def write_file(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(text)
 
 
 def _crun_refuses_hybrid() -> bool:
