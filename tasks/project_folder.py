@@ -31,12 +31,17 @@ def find_project(start: Path) -> Path:
     )
 
 
-def open_plan(options: Options, start: Path | None = None) -> Plan:
-    """Read the declaration and the lock. Raises: DeclarationError."""
+def find_workspace(options: Options, start: Path | None = None) -> Workspace:
+    """Where things lie, whatever images.toml says. Raises: DeclarationError."""
     here = (start or Path.cwd()).absolute()
     project = find_project(here)
     state = here / options.state if options.state else project / STATE_DIRECTORY
-    workspace = Workspace(project=project, state=state)
+    return Workspace(project=project, state=state)
+
+
+def open_plan(options: Options, start: Path | None = None) -> Plan:
+    """Read the declaration and the lock. Raises: DeclarationError."""
+    workspace = find_workspace(options, start)
     events = open_events(options, workspace.record)
     return Plan(
         workspace=workspace,

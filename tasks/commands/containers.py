@@ -9,6 +9,8 @@ from typing import Any
 from .. import containers
 from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
+from ..project_folder import find_workspace
+from ..store.runtime.signals import parse_signal
 
 CONTAINER = "BUNDLE or ID"
 
@@ -30,7 +32,8 @@ class ContainerCommand(ProjectCommand):
 
     @property
     def run_dir(self) -> str:
-        return str(self.plan.workspace.run)
+        """Containers go on while images.toml is being edited, and can be stopped meanwhile."""
+        return str(find_workspace(self.options).run)
 
 
 class Ps(ContainerCommand):
@@ -118,6 +121,9 @@ class Kill(ContainerCommand):
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         signal_name = names[1] if len(names) == 2 else "KILL"
         name = self.one(names[:1] if len(names) == 2 else names)
+        if parse_signal(signal_name) is None:
+            hint = "a name such as TERM, or a number"
+            raise DeclarationError(f"{signal_name} is no signal", subject="kill", hint=hint)
         containers.kill_container(run_dir=self.run_dir, name=name, signal_name=signal_name)
         return 0
 

@@ -61,6 +61,19 @@ def test_a_detached_container_from_start_to_end(project: Path) -> None:
     assert json.loads(expect(doit_oci(project, "ps", "--json"))) == []
 
 
+def test_containers_are_reached_while_the_declaration_is_wrong(project: Path) -> None:
+    expect(doit_oci(project, "run:long", "--detach"))
+    good = (project / "images.toml").read_text()
+    (project / "images.toml").write_text(good + "\nnonsense = 1\n[[[")
+    assert "long" in expect(doit_oci(project, "ps"))
+    assert expect(doit_oci(project, "exec", "long", "--", "echo", "in")) == "in\n"
+    expect(doit_oci(project, "kill", "long", "BOGUS"), 3)
+    expect(doit_oci(project, "kill", "long"))
+    expect(doit_oci(project, "logs", "long"))
+    expect(doit_oci(project, "delete", "long"))
+    expect(doit_oci(project, "delete", "long"), 3)
+
+
 def test_a_persistent_bundle_keeps_until_it_is_reset(project: Path) -> None:
     write, read = ["sh", "-c", "echo kept > /note"], ["cat", "/note"]
     expect(doit_oci(project, "run:kept", "--", *write))

@@ -97,6 +97,7 @@ def test_wait_without_a_health_check_is_detach(box: Bundle) -> None:
     assert box.run("sleep", "1000", wait=True).returncode == 0
     assert containers.list_containers(box.run_dir)[0].health is None
     containers.delete_container(run_dir=box.run_dir, name="box", force=True)
+    assert box.run("false", wait=True).returncode == 0, "however soon it ends"
 
 
 def test_a_probe_that_hangs_is_killed(anyone: Bundle, runtime: str) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 
+from ...oci.annotation import HEALTHCHECK
 from .container import EXITED, containers_folder, is_tended, load_record
 from .failure import failure
 from .health import HEALTHY, UNHEALTHY, load_health
@@ -61,6 +62,8 @@ def await_health(settings: Settings, identifier: str) -> None:
     Raises:
         RuntimeFailed: it is not, or has ended.
     """
+    if HEALTHCHECK not in (settings.load_config().get("annotations") or {}):
+        return
     folder = f"{containers_folder(settings.run_folder)}/{identifier}"
     while True:
         tended = is_tended(folder)  # asked first: who lets go has written how it ended
@@ -70,14 +73,14 @@ def await_health(settings: Settings, identifier: str) -> None:
             status = "" if record is None else f" with status {record[EXITED]}"
             hint = f"`doit-oci logs {identifier}` prints what it wrote"
             raise settings.failure(f"ended{status} before it was healthy", hint)
-        if health is None or health["status"] == HEALTHY:
+        if health is not None and health["status"] == HEALTHY:
             return
         if not tended:
             raise settings.failure(
                 "was killed before it was healthy, with the process that looked after it",
                 "what is left of it goes with the next run, or with `doit-oci ps`",
             )
-        if health["status"] == UNHEALTHY:
+        if health is not None and health["status"] == UNHEALTHY:
             last = health["log"][-1]
             said = f": {last['output'].strip()}" if last["output"].strip() else ""
             hint = f"`doit-oci logs {identifier}` prints what it wrote; it still runs"
