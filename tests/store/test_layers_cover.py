@@ -3,6 +3,7 @@ left out of their layer, small ones are held in one file."""
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -155,6 +156,27 @@ def test_small_files_are_released_without_their_blob(images: Images) -> None:
     assert found["d/one"].xattrs == ((b"user.x", b"value"),)
     assert found["d/two"].mtime == 1_250_000_000
     assert rootfs.joinpath("seen").stat().st_ino == before
+
+
+def test_only_what_is_seen_is_released(images: Images) -> None:
+    layers = [images.layer(stream) for stream in (HOLDING, HIDES)]
+    images.build(*layers, name="first")
+    layers[0].path.unlink()
+    shows = tar([item("d/.wh.one"), item("d/.wh.two"), item("l", type="link", link="d/three")])
+    again = [item("d/.wh.three"), item("d/.wh.two"), item("top", "top")]
+    for upper, left in ((shows, 2), (tar(again), 1), (HIDES, 1)):
+        rootfs, found = images.build(layers[0], upper, name="second")
+        assert scan_entries(rootfs) == list(found.values())
+        assert [path.stat().st_size for path in held(images)] == [2 * len(SMALL)]
+        (facts,) = (
+            json.loads(path.read_bytes())
+            for path in (images.state / "layers/sha256").glob("*/layer.json")
+            if (path.parent / "held").exists()
+        )
+        assert facts["held"] == left
+    rootfs, found = images.build(layers[0], name="third")
+    assert scan_entries(rootfs) == list(found.values())
+    assert held(images) == []
 
 
 def test_a_large_file_that_is_seen_brings_what_is_held(images: Images) -> None:

@@ -13,24 +13,19 @@ from pathlib import Path
 from ...errors import LimitExceeded
 from ...progress import Progress
 from . import index, remote, staging, unpack
-from .build import Build, load_facts, load_unsure
+from .build import Build, load_unsure
 from .crew import may_fork
+from .listing import write_lost
 from .materialise import (
     OPEN_DIRECTORY,
     AlteredLayer,
     Linker,
     no_room,
-    write_entries,
-    write_lost,
 )
 from .merge import Tree, identity
+from .merging import Merging
 from .remove import refuse_mounted
-from .source import over
 from .unpacking import retire, unpack_missing
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 Lost = dict[bytes, bytearray]
 """JSON lines of what a host could not represent, and why, by an inode's identity."""
@@ -42,8 +37,8 @@ WORTH_REMOVING_APART = 5_000
 WORTH_HALVING = 4_000
 """Names that take longer to write than a process takes to fork."""
 
-OTHERS_SHARE = 0.36
-"""Of the names, for the process that also lists all of them."""
+OTHERS_SHARE = {True: 0.47, False: 0.36}
+"""Of the names, for the process that also lists them all: by whether most of the list is known."""
 
 LOST_COST = 200
 """Bytes that the interpreter needs for what an inode lacks, besides the text."""
@@ -85,14 +80,10 @@ def run(build: Build, progress: Progress) -> dict[str, str]:
 def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dict[str, str]:
     fresh: set[int] = set()
     wanting: set[int] = set()
-    holding: set[int] = set()
-    merging = Merging(build)
+    merging = Merging(build, layers_work)
     for attempt in range(ATTEMPTS):
         try:
-            for position in holding:
-                from .releasing import release
-
-                release(build, layers_work, position)
+            merging.release()
             fresh |= unpack_missing(
                 build, layers_work, progress, arrived=merging.advance, wanting=wanting
             )
@@ -100,16 +91,16 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
                 for source in build.layers:
                     held.enter_context(staging.locked(build.guard(source), fcntl.LOCK_SH))
                 if not merging.is_current():
-                    merging = Merging(build)
+                    merging = Merging(build, layers_work)
                 merging.advance()
                 if not merging.is_complete:
                     continue
-                wanting, holding = merging.lacking()
-                if wanting or holding:
+                wanting = merging.lacking()
+                if wanting or merging.is_held:
                     continue
                 resume = progress.pause()
                 try:
-                    count = _assemble(build, work, merging.tree, fresh, attempt)
+                    count = _assemble(build, work, merging, fresh, attempt)
                 finally:
                     resume()
             break
@@ -121,72 +112,14 @@ def _run(build: Build, work: Path, layers_work: Path, progress: Progress) -> dic
             progress.note(f"layer {source.diff_id} was altered on disk; it is unpacked anew")
             retire(build, layers_work, source)
             fresh.discard(altered.position)
-            merging = Merging(build)
+            merging = Merging(build, layers_work)
     else:
         raise RuntimeError("layers vanish as fast as they are unpacked")
     return {"entries": str(count), "layers": str(len(build.layers)), "unpacked": str(len(fresh))}
 
 
-class Merging:
-    """Merges layers in their order as they arrive, while others are still being unpacked."""
-
-    def __init__(self, build: Build) -> None:
-        self.tree = Tree()
-        self._build = build
-        self._facts: list[dict[str, Any]] = []
-        self._entries = self._bytes = 0
-
-    @property
-    def is_complete(self) -> bool:
-        return len(self._facts) == len(self._build.layers)
-
-    def is_current(self) -> bool:
-        """Whether the layers are still those that were merged: which files they lack may differ."""
-        layers = self._build.layers[: len(self._facts)]
-        return self._facts == [load_facts(self._build, source) for source in layers]
-
-    def lacking(self) -> tuple[set[int], set[int]]:
-        """Positions of the layers that lack files which are seen after all: those to be unpacked
-        again, and those that hold them."""
-        if not any(facts["absent"] or facts["held"] for facts in self._facts):
-            return set(), set()
-        return self.tree.lacking()
-
-    def advance(self) -> None:
-        """Merge what can be merged now. Raises: LayerError, LimitExceeded, AlteredLayer."""
-        while not self.is_complete:
-            position = len(self._facts)
-            source = self._build.layers[position]
-            facts = load_facts(self._build, source)
-            if facts is None:
-                return
-            self._count(facts)
-            try:
-                self.tree.apply(
-                    position,
-                    partial(index.records_of, self._build.layer_path(source) / unpack.INDEX_FILE),
-                    whiteouts=facts["whiteouts"],
-                    subject=f"layer {source.descriptor.digest}",
-                )
-            except OSError as error:
-                raise AlteredLayer(position) from error
-            self._facts.append(facts)
-
-    def _count(self, facts: dict[str, Any]) -> None:
-        self._entries += facts["entries"]
-        self._bytes += facts["bytes"]
-        subject, limits = str(self._build.destination), self._build.limits
-        if self._entries > limits.entries:
-            raise over("entries", f"more than {limits.entries} entries", subject=subject)
-        if self._bytes > limits.unpacked_bytes:
-            raise over(
-                "unpacked_bytes",
-                f"the layers unpack to more than {limits.unpacked_bytes} bytes",
-                subject=subject,
-            )
-
-
-def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: int) -> int:
+def _assemble(build: Build, work: Path, merging: Merging, fresh: set[int], attempt: int) -> int:
+    tree = merging.tree
     staged, list_path = work / f"rootfs-{attempt}", work / f"entries-{attempt}"
     copies = work / f"copies-{attempt}"
     lost = load_lost(build, tree)
@@ -204,9 +137,10 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
             unchecked=frozenset(fresh),
         )
         staged.mkdir(0o700)
-        listing = partial(_list, build, tree, list_path)
+        listing = partial(merging.list_entries, list_path)
+        share = OTHERS_SHARE[held.enter_context(merging.is_listed())]
         if count > WORTH_HALVING and tree.is_light() and may_fork():
-            _write_in_halves(tree, linker, lost, staged, listing)
+            _write_in_halves(tree, linker, lost, staged, listing=listing, share=share)
         else:
             listing()
             linker.write(tree.root, os.open(staged, OPEN_DIRECTORY))
@@ -220,13 +154,19 @@ def _assemble(build: Build, work: Path, tree: Tree, fresh: set[int], attempt: in
 
 
 def _write_in_halves(
-    tree: Tree, linker: Linker, lost: Lost, staged: Path, listing: Callable[[], None]
+    tree: Tree,
+    linker: Linker,
+    lost: Lost,
+    staged: Path,
+    *,
+    listing: Callable[[], None],
+    share: float,
 ) -> None:
     """Two processes write the tree; the second one lists the entries as well."""
     from .halves import Other, make_spine, subtrees
 
     root = os.open(staged, OPEN_DIRECTORY)
-    given = subtrees(tree.root, OTHERS_SHARE if linker.may_be_shared else 0.0)
+    given = subtrees(tree.root, share if linker.may_be_shared else 0.0)
     made, places = make_spine(tree.root, root, [path for path, _ in given])
     nodes = [node for _, node in given]
 
@@ -253,11 +193,6 @@ def _write_in_halves(
 
 def _lose(lost: Lost, inode: bytes, what: str, why: str) -> None:
     lost.setdefault(inode, bytearray()).extend(json.dumps([what, why]).encode() + b"\n")
-
-
-def _list(build: Build, tree: Tree, path: Path) -> None:
-    with open(path, "wb", buffering=1 << 16) as file:
-        write_entries(tree, file, implied_mtime=build.implied_mtime)
 
 
 @contextmanager

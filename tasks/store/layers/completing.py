@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from . import index
@@ -42,16 +41,11 @@ class Completing(Pool):
         """It is there."""
 
 
-def put_in_place(
-    made: Path, layer: Path, *, pool: str, notes: str, last: tuple[str, ...], needless: str
-) -> None:
-    """Move what was missing into a layer's pool, then the files that say that it is there; then
-    nobody needs what was held."""
+def put_in_place(made: Path, layer: Path, *, pool: str, notes: str, last: tuple[str, ...]) -> None:
+    """Move what was missing into a layer's pool, then the files that say that it is there."""
     for name in os.listdir(made / pool):
         os.rename(made / pool / name, layer / pool / name)
     with open(layer / notes, "ab") as file:
         file.write((made / notes).read_bytes())
     for name in last:
         os.replace(made / name, layer / name)
-    with suppress(FileNotFoundError):
-        os.unlink(layer / needless)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from ...oci import entry
@@ -44,7 +44,8 @@ LACKING = bytes(27)
 """How what stands in place of a sha256 begins, where a pool lacks a file that upper layers hid."""
 
 HELD = LACKING + b"\1"
-"""The same of a file whose content is held (see `held`); its checksum follows."""
+"""The same of a file whose content is held (see `held`); its checksum follows, and the fields of a
+device say where it stands."""
 
 ABSENT = bytes(32)
 """In place of the sha256 of a file whose content is nowhere but in the layer's blob."""
@@ -60,6 +61,9 @@ The target and the extended attributes, as the JSON text of an entry, follow.
 
 CHECKED = struct.Struct("<BIH8xq4xQ")
 """Of the same: kind, number, mode, mtime (s) and size, which a shared file is compared by."""
+
+LINKED = struct.Struct("<HBIH8xq4xQ")
+"""The same behind a layer's position, as it is in a tree."""
 
 NUMBER = struct.Struct("<I")
 SHA256 = slice(META.size - 42, META.size - 10)
@@ -116,12 +120,12 @@ def pack(
     )
 
 
-def pack_file(member: Member, number: int, sha256: bytes) -> bytes:
+def pack_file(member: Member, number: int, sha256: bytes, offset: int = 0) -> bytes:
     """A file's record, as :func:`pack` makes it; most records are. Raises: struct.error."""
     seconds, nanoseconds = divmod(member.mtime, NANOSECONDS)
     record = META.pack(
         FILE_CODE, number, member.mode, member.uid, member.gid, seconds, nanoseconds, member.size,
-        sha256, 0, 0, 0,
+        sha256, offset >> 32, offset & 0xFFFFFFFF, 0,
     )  # fmt: skip
     return record + xattrs_text(member.xattrs) if member.xattrs else record
 
@@ -145,9 +149,9 @@ def number_of(record: bytes) -> int:
     return found
 
 
-def held(checksum: int) -> bytes:
-    """In place of the sha256 of a file that is held."""
-    return HELD + checksum.to_bytes(4, "big")
+def is_lacking(record: bytes) -> bool:
+    """Whether the pool has no inode for this file."""
+    return record.startswith(LACKING, SHA256.start)
 
 
 def is_held(record: bytes) -> bool:
@@ -200,6 +204,27 @@ def records_of(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Path and record of each entry of an index file."""
     with open(path, "rb", buffering=0) as file:
         yield from read_records(file)
+
+
+def find_files(path: Path, numbers: Container[int]) -> dict[int, tuple[int, bytes]]:
+    """Where in an index the records of files stand, and those, by their numbers in the pool.
+
+    Raises: OSError, ValueError, struct.error.
+    """
+    from mmap import ACCESS_READ, mmap
+
+    found = {}
+    position = 0
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        while position < len(content):
+            path_length, length = LENGTHS.unpack_from(content, position)
+            start = position + LENGTHS.size + path_length
+            position = start + length
+            if content[start] == FILE_CODE:
+                number = NUMBER.unpack_from(content, start + 1)[0]
+                if number in numbers:
+                    found[number] = start, content[start:position]
+    return found
 
 
 class Writer:

@@ -7,37 +7,25 @@ directory that was just made here. In the same walk the entries are written, sor
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from json.encoder import encode_basestring_ascii as quoted
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import StoreError
-from ...oci import entry
 from .index import (
-    CHECKED,
     FILE_CODE,
-    KINDS,
-    META,
-    SYMLINK_CODE,
+    LINKED,
     Meta,
-    number_of,
     pool_name,
     xattrs_from,
 )
-from .merge import LAYER_BYTES, SHARED_COST, Directory, Tree, identity
+from .listing import IMPLIED_MODE
+from .merge import LAYER_BYTES, Directory, identity
 from .pool import Metadata, set_times, write_all
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 COPY_INSTEAD = frozenset({errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP})
-IMPLIED_MODE = 0o755
-DEVICES = frozenset({entry.CHARACTER, entry.BLOCK})
 TIME_GRAIN = 2
 LATEST = 1 << 31
 
@@ -48,100 +36,6 @@ class AlteredLayer(Exception):
     def __init__(self, position: int) -> None:
         super().__init__(position)
         self.position = position
-
-
-class Walk:
-    """The names of a tree in the order of their whole paths, as bytes.
-
-    A directory comes before its children, and both where their paths sort: ``a``, ``a.b``,
-    ``a/b``. So each directory gives two events.
-    """
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-
-    def __iter__(self) -> Iterator[tuple[bytes, Directory | bytes]]:
-        yield b"", self._tree.root
-        stack = [self._events(b"", self._tree.root)]
-        while stack:
-            for path, node, enter in stack[-1]:
-                if enter and isinstance(node, Directory):
-                    stack.append(self._events(path + b"/", node))
-                    break
-                yield path, node
-            else:
-                stack.pop()
-
-    def _events(
-        self, prefix: bytes, directory: Directory
-    ) -> Iterator[tuple[bytes, Directory | bytes, bool]]:
-        keys = []
-        for name, node in directory.children.items():
-            keys.append(name)
-            if isinstance(node, Directory) and node.children:
-                keys.append(name + b"/")
-        keys.sort()
-        for key in keys:
-            name = key[:-1] if key.endswith(b"/") else key
-            yield prefix + name, directory.children[name], name is not key
-
-
-def write_entries(tree: Tree, file: BinaryIO, *, implied_mtime: int) -> None:
-    """Write the entries of a tree, sorted by path. Raises: LimitExceeded."""
-    first_names: dict[bytes, bytes] = {}
-    memory = 0
-    for path, node in Walk(tree):
-        hard_link = b""
-        if isinstance(node, Directory):
-            leaf = node.record
-        else:
-            leaf = node
-            if tree.shared and (inode := identity(leaf)) in tree.shared:
-                first = first_names.setdefault(inode, path)
-                if first is path:
-                    memory += SHARED_COST + len(path)
-                    tree.check_room(memory)
-                else:
-                    hard_link = first
-        file.write(line(path, leaf, hard_link, implied_mtime))
-
-
-def write_lost(tree: Tree, file: BinaryIO, lost: Mapping[bytes, bytearray]) -> None:
-    """Write what this host lacks of a tree's entries; ``lost`` has it as JSON lines by inode."""
-    for path, node in Walk(tree):
-        leaf = node.record if isinstance(node, Directory) else node
-        if leaf is None:
-            continue
-        for text in dict.fromkeys(bytes(lost.get(identity(leaf), b"")).splitlines()):
-            what, reason = json.loads(text)
-            found = {"path": entry.text(path), "what": what, "why": reason}
-            file.write(json.dumps(found, sort_keys=True).encode() + b"\n")
-
-
-def line(path: bytes, leaf: bytes | None, hard_link: bytes, implied_mtime: int) -> bytes:
-    """What :meth:`Entry.to_line` gives for this entry, without making one."""
-    name = quoted(entry.text(path))
-    if leaf is None:
-        return (
-            f'{{"gid":0,"mode":{IMPLIED_MODE},"mtime":{implied_mtime},"path":{name},'
-            f'"type":"dir","uid":0}}\n'
-        ).encode()
-    kind, _, mode, uid, gid, seconds, nanoseconds, size, sha256, major, minor, length = (
-        META.unpack_from(leaf, LAYER_BYTES)
-    )
-    mtime = seconds * 1_000_000_000 + nanoseconds
-    link = f'"hard_link":{quoted(entry.text(hard_link))},' if hard_link else ""
-    end = LAYER_BYTES + META.size + length
-    xattrs = f',"xattrs":{leaf[end:].decode()}' if len(leaf) > end else ""
-    tail = f'"type":"{KINDS[kind]}","uid":{uid}{xattrs}}}\n'
-    middle = f'"gid":{gid},{link}"mode":{mode},"mtime":{mtime},"path":{name},'
-    if kind == FILE_CODE:
-        return f'{{{middle}"sha256":"{sha256.hex()}","size":{size},{tail}'.encode()
-    if kind == SYMLINK_CODE:
-        target = entry.text(leaf[LAYER_BYTES + META.size : end])
-        return f'{{{middle}"target":{quoted(target)},{tail}'.encode()
-    device = f'"device":[{major},{minor}],' if KINDS[kind] in DEVICES else ""
-    return f"{{{device}{middle}{tail}".encode()
 
 
 class Linker:
@@ -228,11 +122,20 @@ class Linker:
         yield from inner
 
     def _link(self, fd: int, name: bytes, leaf: bytes) -> None:
-        position = leaf[0] | leaf[1] << 8
+        position, kind, number, mode, seconds, size = LINKED.unpack_from(leaf)
         pool = self._pools[position]
-        source = pool_name(number_of(leaf[LAYER_BYTES:]))
-        if position not in self._unchecked and not _is_unchanged(pool, source, leaf):
-            raise AlteredLayer(position)
+        source = pool_name(number)
+        if position not in self._unchecked:
+            try:
+                found = os.stat(source, dir_fd=pool, follow_symlinks=False)
+            except OSError:
+                raise AlteredLayer(position) from None
+            if (
+                kind == FILE_CODE
+                and (found[0], found[6], found[8]) != (stat.S_IFREG | mode, size, seconds)
+                and not _is_unchanged(found, mode, seconds, size)
+            ):
+                raise AlteredLayer(position)
         if self._shown is not None:
             pool, source = self._apart(position, source)
         try:
@@ -320,17 +223,12 @@ def copy_content(source: int, target: int) -> None:
             write_all(target, memoryview(piece))
 
 
-def _is_unchanged(pool: int, name: str, leaf: bytes) -> bool:
+def _is_unchanged(found: os.stat_result, mode: int, seconds: int, size: int) -> bool:
     """Whether a file of a pool still looks as it was made: size, mode and (to 2 s) time.
 
     Times that not every file system can hold are not compared.
     """
-    try:
-        found = os.stat(name, dir_fd=pool, follow_symlinks=False)
-    except OSError:
-        return False
-    kind, _, mode, seconds, size = CHECKED.unpack_from(leaf, LAYER_BYTES)
-    return kind != FILE_CODE or (
+    return (
         found.st_size == size
         and (found.st_mode ^ mode) & 0o777 == 0
         and stat.S_ISREG(found.st_mode)

@@ -34,7 +34,7 @@ MADE_OTHERWISE = (DIRECTORY_CODE, HARD_LINK_CODE)
 
 LIGHT = 96 << 20
 
-LEAF_COST, DIRECTORY_COST, PREFIX_COST, SHARED_COST = 200, 620, 160, 120
+LEAF_COST, DIRECTORY_COST, PREFIX_COST, SHARED_COST = 200, 720, 160, 120
 """Bytes that the interpreter needs for a node besides its name and record."""
 
 LAYER_BYTES = 2
@@ -54,6 +54,12 @@ class Directory:
         self.children: dict[bytes, Directory | bytes] = {}
         self.record = record
 
+    def leaf(self, name: bytes) -> bytes:
+        """What stands there and is no directory."""
+        found = self.children[name]
+        assert isinstance(found, bytes)
+        return found
+
 
 def layer_of(leaf: bytes) -> int:
     return leaf[0] | leaf[1] << 8
@@ -64,29 +70,32 @@ def split(path: bytes) -> list[bytes]:
 
 
 class Tree:
-    """A rootfs as names and records. ``shared`` holds the inodes that hard links may share."""
+    """A rootfs as names and records. ``shared`` holds the inodes that hard links may share, and
+    ``memory`` says how many bytes all this takes; ``touched`` has the ids of the directories where
+    something has another record, was added or is gone."""
 
     def __init__(self) -> None:
         self.root = Directory()
         self.shared: set[bytes] = set()
         self._layer = b""
         self._position = 0
+        self.touched: set[int] = set()
         self._parents: dict[bytes, Directory] = {}
-        self._memory = 0
+        self.memory = 0
         self._temporary = 0
 
     def _spend(self, cost: int) -> None:
-        self._memory += cost
-        if self._memory > MOST_MEMORY:
+        self.memory += cost
+        if self.memory > MOST_MEMORY:
             self.check_room(0)
 
     def is_light(self) -> bool:
         """Whether a forked process may have a copy of it."""
-        return self._memory < LIGHT
+        return self.memory < LIGHT
 
     def check_room(self, more: int) -> None:
         """Raises: LimitExceeded where there is no memory for so many bytes beside the tree."""
-        if self._memory + more > MOST_MEMORY:
+        if self.memory + more > MOST_MEMORY:
             raise LimitExceeded(
                 f"the layers' names and attributes need more than {MOST_MEMORY >> 20} MiB",
                 subject="",
@@ -101,18 +110,22 @@ class Tree:
             pending.extend(x for x in children.values() if isinstance(x, Directory))
         return total
 
-    def lacking(self) -> tuple[set[int], set[int]]:
-        """The layers from which the tree shows files that their pools lack: those where such files
-        must be read from the blob, and those where they are held."""
+    def lacking(self) -> tuple[set[int], list[tuple[Directory, bytes]]]:
+        """What the tree shows of files that the layers' pools lack: the layers where one must be
+        read from the blob, and the places of those that are held."""
         absent: set[int] = set()
-        held: set[int] = set()
+        held: list[tuple[Directory, bytes]] = []
         pending = [self.root]
         while pending:
-            for node in pending.pop().children.values():
+            directory = pending.pop()
+            for name, node in directory.children.items():
                 if isinstance(node, Directory):
                     pending.append(node)
                 elif node.startswith(LACKING, SHA256_AT) and node[LAYER_BYTES] == FILE_CODE:
-                    (held if node.startswith(HELD, SHA256_AT) else absent).add(layer_of(node))
+                    if node.startswith(HELD, SHA256_AT):
+                        held.append((directory, name))
+                    else:
+                        absent.add(layer_of(node))
         return absent, held
 
     def spend_for_now(self, cost: int) -> None:
@@ -134,7 +147,7 @@ class Tree:
         try:
             if whiteouts:
                 self._remove(Whiteouts(self, records))
-                self._memory -= self._temporary
+                self.memory -= self._temporary
                 self._temporary = 0
             for path, record in records():
                 self._add(path, record)
@@ -145,6 +158,7 @@ class Tree:
     def _remove(self, whiteouts: Whiteouts) -> None:
         """Remove what they name; found all at once, so that their order cannot matter."""
         for parent, name in list(whiteouts.removals()):
+            self.touched.add(id(parent))
             if name:
                 parent.children.pop(name, None)
             else:
@@ -188,7 +202,7 @@ class Tree:
         else:
             self._spend(LEAF_COST + len(name) + len(new))
         if isinstance(old, bytes):
-            self._memory -= LEAF_COST + len(name) + len(old)
+            self.memory -= LEAF_COST + len(name) + len(old)
         parent.children[name] = new
 
     def _link(
@@ -215,6 +229,7 @@ class Tree:
     def _parent(self, path: bytes) -> Directory:
         found = self.resolve(split(path), create=True)
         assert found is not None, "a parent that is missing is made"
+        self.touched.add(id(found))
         return found
 
     def resolve(self, parts: list[bytes], *, create: bool = False) -> Directory | None:
@@ -258,6 +273,7 @@ class Tree:
                     )
                 self._spend(DIRECTORY_COST + len(part))
                 made = Directory()
+                self.touched.add(id(stack[-1]))
                 stack[-1].children[part] = made
                 stack.append(made)
         return stack[-1]

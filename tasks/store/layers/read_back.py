@@ -51,7 +51,7 @@ def is_whole(path: Path) -> bool:
             for _, record in index.records_of(path / unpack.INDEX_FILE):
                 if index.is_held(record):
                     held = held or opened.enter_context(closing(Held(path)))
-                    held.next(CHECKED.unpack_from(record)[-1], index.sha256_of(record))
+                    held.go_to(index.Meta(record))
                 elif not _is_there(pool, record):
                     return False
     except (OSError, struct.error, AssertionError, DamagedError):

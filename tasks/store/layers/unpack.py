@@ -186,16 +186,18 @@ class LayerWriter:
                 "unpacked_bytes", f"unpacks to more than {self._limits.unpacked_bytes} bytes"
             )
         number = self._writer.count
+        offset = 0
         if self._cover is None or not self._cover.hides(path):
             sha256 = self._pool.add_file(number, member, reader)
         elif member.size >= WORTH_LEAVING:
             sha256 = index.ABSENT
             self.absent += 1
         elif member.extents is None:
+            offset = self._holder.size
             sha256 = self._holder.add(reader)
         else:
             sha256 = self._pool.add_file(number, member, reader)
-        self._writer.add(path, index.pack_file(member, number, sha256))
+        self._writer.add(path, index.pack_file(member, number, sha256, offset))
 
     def _directory(self, member: Member, path: bytes, reader: TarReader) -> None:
         self._record(member, path, self._writer.count)
@@ -295,6 +297,7 @@ def unpack_layer(
         "index": os.stat(directory / INDEX_FILE).st_size,
         "owners": owners,
         "boot": boot_id(),
+        "token": os.urandom(16).hex(),
         "place": place(partial / POOL if partial else pool_path),
     }
     (directory / LAYER_FILE).write_text(json.dumps(facts, sort_keys=True) + "\n")

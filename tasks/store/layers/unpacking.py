@@ -13,7 +13,7 @@ from . import completing, index, staging, unpack
 from .build import Build, load_facts
 from .cover import Cover, Records
 from .crew import Alone, Busy, Crew, Forked, keep_pages, may_fork
-from .held import HELD_FILE
+from .held import forget_held
 from .remove import remove_here
 from .source import LayerSource
 
@@ -199,8 +199,8 @@ class Unpacking:
                     pool=unpack.POOL,
                     notes=unpack.UNREPRESENTED_FILE,
                     last=(unpack.INDEX_FILE, unpack.LAYER_FILE),
-                    needless=HELD_FILE,
                 )
+                forget_held(layer)
                 remove_here(made)
             else:
                 os.rename(made, layer)
