@@ -117,7 +117,8 @@ def write_config(
     result = convert(image_config=image_config, bundle=bundle, rootfs=rootfs, entries=entries)
     content = pretty(result.config)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(destination, content)
+    # The step's stamp has its digest. A sync would wait for the whole tree beside it to be written.
+    write_atomic(destination, content, sync=False)
     return {
         "digest": _digest(content),
         "entrypoint": list(result.entrypoint),

@@ -10,6 +10,7 @@ import getopt
 import json
 import os
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 from doit.cmd_base import Command, TaskLoader2
@@ -23,10 +24,10 @@ from doit.task import Task
 
 from .errors import DoitOciError
 from .interrupt import status_of
-from .progress import Progress
 from .project.plan import Options, Plan
 from .step import Work, is_current, perform, refusal
 from .store.atomic import write_atomic
+from .turns import Turns
 from .view.console import Console, open_events
 from .view.events import Events
 
@@ -43,12 +44,14 @@ WRONG_WORDS = 3
 class Act:
     """A doit action that turns our exceptions into doit's failures, so that no traceback shows."""
 
-    def __init__(self, work: Work, progress: Progress) -> None:
-        self.work, self.progress = work, progress
+    def __init__(self, work: Work, plan: Plan) -> None:
+        self.work, self.plan = work, plan
 
     def __call__(self) -> TaskFailed | None:
+        turns = self.plan.turns
         try:
-            perform(self.work, self.progress)
+            with turns.turn(fetches=self.work.fetches) if turns else nullcontext():
+                perform(self.work, self.plan.progress)
         except DoitOciError as error:
             return Failed(error)
         return None
@@ -315,7 +318,15 @@ class Run(Ours, StockRun):  # type: ignore[misc]
         return names or list(self.sel_tasks or ())
 
     def _run(self, outfile: Any, **rest: Any) -> int:
-        return int(super()._execute(outfile, **rest) or 0)
+        count = int(rest.get("num_process") or 0)
+        if count < 2 or rest.get("par_type") != "thread":
+            return int(super()._execute(outfile, **rest) or 0)
+        self.loader.plan.turns = turns = Turns(count)
+        rest["num_process"] = turns.workers
+        try:
+            return int(super()._execute(outfile, **rest) or 0)
+        finally:
+            turns.end()
 
     _execute.__signature__ = __import__("inspect").signature(StockRun._execute)  # type: ignore[attr-defined]
 

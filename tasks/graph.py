@@ -173,7 +173,7 @@ def _task(steps: Steps, work: Work, *, doc: str, deps: Iterable[str] = ()) -> Ta
         "basename": basename,
         "name": name,
         "doc": doc,
-        "actions": [Act(work, steps.plan.progress)],
+        "actions": [Act(work, steps.plan)],
         "uptodate": [UpToDate(work)],
         "task_dep": list(deps),
         "meta": {"bytes": work.size},
@@ -332,7 +332,7 @@ def _resolve_first(task: TaskDict) -> None:
     if not steps.locking.platforms(image):
         bundle = _images(steps, names)[image]
         work = Command(f"resolve:{image}", lambda: steps.fetch_all(bundle))
-        task["actions"] = [Act(work, steps.plan.progress), *task["actions"]]
+        task["actions"] = [Act(work, steps.plan), *task["actions"]]
 
 
 def task_blob() -> Iterator[TaskDict]:

@@ -77,7 +77,8 @@ def write_provenance(*, destination: Path, **about: Any) -> str:
     """Write the statement of :func:`provenance` and return its digest."""
     from .store.atomic import write_atomic
 
-    write_atomic(destination, provenance(**about))
+    # As config.json: what a power cut leaves of it is told by its digest.
+    write_atomic(destination, provenance(**about), sync=False)
     return file_digest(destination)
 
 

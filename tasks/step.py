@@ -35,6 +35,9 @@ class Work:
 
     __slots__ = ("size", "stood", "title")
 
+    fetches = False
+    """Whether it waits for a registry and the disk more than it works."""
+
     def __init__(self, title: str, size: int = 0) -> None:
         self.title, self.size, self.stood = title, size, False
 

@@ -33,6 +33,8 @@ class Blob(Work):
 
     __slots__ = ("descriptor", "image", "name", "steps")
 
+    fetches = True
+
     def __init__(self, steps: Steps, image: str, name: str, descriptor: Descriptor) -> None:
         super().__init__(f"blob:{descriptor.digest}", descriptor.size)
         self.steps, self.image, self.name, self.descriptor = steps, image, name, descriptor
@@ -290,10 +292,7 @@ class Steps:
             }
 
         def stands(facts: Facts) -> bool:
-            try:
-                return bundle_step.file_digest(destination) == str(facts["digest"])
-            except StoreError:
-                return False
+            return _is_file_of(destination, facts["digest"])
 
         def work() -> Facts:
             facts = config_step.write_config(**arguments(), destination=destination)
@@ -330,7 +329,7 @@ class Steps:
                 and locked[1] == facts["digest"]
                 and config.is_file()
                 and entries.is_file()
-                and self.space.provenance(name).is_file()
+                and _is_file_of(self.space.provenance(name), facts.get("provenance"))
             )
 
         def recover(facts: Facts) -> bool:
@@ -345,14 +344,14 @@ class Steps:
             digest = bundle_step.bundle_digest(entries=entries, config_json=config)
             step = self.bundle(name)
             self.locking.lock_bundle(name, platform, step.key(), digest)
-            self._write_provenance(name, digest)
+            provenance = self._write_provenance(name, digest)
             if self.plan.images.cache:
                 self.caching.try_push(name)
-            return {"digest": digest}
+            return {"digest": digest, "provenance": provenance}
 
         return self._step("bundle", name, parts, stands, work, recover=recover)
 
-    def _write_provenance(self, name: str, digest: str) -> None:
+    def _write_provenance(self, name: str, digest: str) -> str:
         from .config_json import kept_overrides
         from .provenance import write_provenance
 
@@ -362,7 +361,7 @@ class Steps:
         done = {step.step: step.recorded() or {} for step in self.chain(name)[:-1]}
         destination = self.space.provenance(name)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        write_provenance(
+        return write_provenance(
             destination=destination,
             bundle=name,
             digest=digest,
@@ -477,3 +476,13 @@ class Steps:
             current = step.current()
             facts = step.perform() if current is None else current
         return facts
+
+
+def _is_file_of(path: Path, digest: object) -> bool:
+    """Whether a file is there and has that digest."""
+    from .bundle import file_digest
+
+    try:
+        return file_digest(path) == digest
+    except StoreError:
+        return False

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..oci.descriptor import Descriptor
     from ..oci.locked_image import LockedImage, LockedPlatform
+    from ..turns import Turns
     from .images import BundleDeclaration, ImageSet
     from .lock import Lock
     from .workspace import Workspace
@@ -76,6 +77,7 @@ class Plan:
         self.options = options or Options()
         self.progress: Progress = progress or Silent()
         self.unsaved = Unsaved()
+        self.turns: Turns | None = None
 
     def bundle(self, name: str) -> BundleDeclaration:
         """Raises: UnknownTarget."""

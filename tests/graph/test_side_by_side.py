@@ -8,11 +8,15 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from ..support.command import doit_oci, expect
+from tasks.store.guard import guard
+from tasks.turns import Turns
+
+from ..support.command import doit_oci, expect, start_doit_oci
 from ..support.fake_registry import FakeRegistry, Handler, running_fake
 from ..support.images import make_image
 from ..support.layers import item, tar
@@ -77,6 +81,51 @@ def test_an_image_is_unpacked_while_another_one_is_fetched(
 
     registry.always("blobs", hold)
     expect(doit_oci(tmp_path, "bundle", "-n", "2", "--dir", "elsewhere"))
+
+
+def test_an_image_is_fetched_while_as_many_are_unpacked_as_were_asked_for(
+    registry: FakeRegistry, tmp_path: Path, layers: list[str]
+) -> None:
+    """Two unpackings wait for us, and we for the third image to be asked for."""
+    asked = threading.Event()
+
+    def tell(handler: Handler) -> None:
+        digest = handler.path.rsplit("/", 1)[1]
+        if digest == layers[2]:
+            asked.set()
+        handler.answer_blob(registry.blobs[digest])
+
+    registry.always("blobs", tell)
+    locks = tmp_path / "elsewhere" / "locks"
+    with guard(locks / "rootfs-i0"), guard(locks / "rootfs-i1"):
+        building = start_doit_oci(tmp_path, "bundle", "-n", "2", "--dir", "elsewhere")
+        assert asked.wait(PATIENCE), "nothing is fetched while two images are unpacked"
+    _, said = building.communicate()
+    assert building.returncode == 0, said
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_no_more_work_goes_on_than_was_asked_for(count: int) -> None:
+    """One more than that has its turn when another one has had it, and none at the end."""
+    turns = Turns(count)
+    had = threading.Event()
+
+    def work() -> None:
+        with turns.turn(fetches=False):
+            had.set()
+
+    one_more = threading.Thread(target=work)
+    with ExitStack() as working:
+        for _ in range(count):
+            working.enter_context(turns.turn(fetches=False))
+        with turns.turn(fetches=True):
+            one_more.start()
+        assert not had.is_set()
+    one_more.join()
+    assert had.is_set()
+    turns.end()
+    with pytest.raises(KeyboardInterrupt), turns.turn(fetches=False):
+        pass
 
 
 @pytest.mark.parametrize("words", [("bundle",), ()])

@@ -30,6 +30,7 @@ GROUND = {
     "interrupt",
     "progress",
     "standard_files",
+    "turns",
     "value",
 }
 FOLDERS = {"oci": "oci", "project": "project", "store": "store", "commands": "door", "view": "door"}
