@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from .errors import DoitOciError
+from .errors import DoitOciError, UnknownTarget
 from .interrupt import status_of
 from .step import is_current, perform, refusal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from .project.plan import Options
+    from .project.plan import Options, Plan
     from .step import Work
     from .steps import Steps
     from .view.events import Events
@@ -38,15 +38,15 @@ def build_target(word: str, options: Options) -> int | None:
 
     try:
         plan = open_plan(options)
-        image = plan.images.image(name).name if step == "layout" else plan.bundle(name).image
+        images, works = _chain(plan, step, name)
     except (DoitOciError, OSError):
         return None
     steps, events = Steps(plan), plan.progress
     assert isinstance(events, Events), "a plan that was opened for a command line tells events"
     status = BUG
     try:
-        steps.locking.resolve([image])
-        status = _perform_all(steps.works(step, name), events)
+        steps.locking.resolve(images)
+        status = _perform_all(works or steps.works(step, name), events)
     except DoitOciError as error:
         status = _say(error, events)
     except OSError as error:
@@ -59,6 +59,24 @@ def build_target(word: str, options: Options) -> int | None:
         events.close(status)
         _leave_database(plan.workspace.database)
     return status
+
+
+def _chain(plan: Plan, step: str, name: str) -> tuple[list[str], list[Work] | None]:
+    """The images that a target needs, and what has to be done where that is no chain of steps.
+
+    Raises: UnknownTarget.
+    """
+    if step == "layout":
+        return [plan.images.image(name).name], None
+    try:
+        return [plan.bundle(name).image], None
+    except UnknownTarget:
+        from .imported import is_imported, run_imported
+        from .steps import Command
+
+        if step != "run" or not is_imported(plan, name):
+            raise
+        return [], [Command(f"run:{name}", lambda: run_imported(plan, name))]
 
 
 def _perform_all(works: Iterable[Work], events: Events) -> int:

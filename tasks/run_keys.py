@@ -32,7 +32,7 @@ def run_arguments(plan: Plan, name: str, *, entrypoint: Sequence[str]) -> dict[s
         "run_dir": str(space.run),
         "project": str(space.project),
         "entrypoint": list(entrypoint),
-        **_runtime(plan),
+        **chosen_runtime(plan),
         "log": {LOG_KEYS[key]: value for key, value in given.get("log", {}).items()},
         "init": given.get("init", False),
         "persistent": given.get("persistent", False),
@@ -43,7 +43,8 @@ def run_arguments(plan: Plan, name: str, *, entrypoint: Sequence[str]) -> dict[s
     }
 
 
-def _runtime(plan: Plan) -> dict[str, Any]:
+def chosen_runtime(plan: Plan) -> dict[str, Any]:
+    """The runtime that images.toml names, in the words of ``run_bundle``."""
     wanted = plan.images.runtime
     table = plan.images.runtimes.get(wanted or "", {})
     return {"runtime": table.get("path", wanted), "runtime_args": list(table.get("args", ()))}

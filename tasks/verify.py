@@ -5,7 +5,7 @@ Not in the default graph: it reads every byte. It changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .errors import DoitOciError
@@ -17,12 +17,15 @@ from .store.bundle_digest import bundle_digest
 from .store.tree_check import first_difference
 
 CHUNK = 1 << 20
+NOTHING: Mapping[str, str] = {}
 
 
-def verify(*, plan: Plan, names: Iterable[str]) -> list[Finding]:
+def verify(
+    *, plan: Plan, names: Iterable[str], imported: Mapping[str, str] = NOTHING
+) -> list[Finding]:
     """Everything that is not what it was; without names, of all that is there.
 
-    Raises: UnknownTarget.
+    ``imported`` has the digests of bundles that images.toml does not know. Raises: UnknownTarget.
     """
     wanted = list(names)
     if not wanted:
@@ -30,11 +33,16 @@ def verify(*, plan: Plan, names: Iterable[str]) -> list[Finding]:
         found = [*verify_blobs(plan.workspace.blobs, sorted(store.digests(), key=str))]
         for name in plan.bundle_names():
             if plan.workspace.bundle(name).exists():
-                found += verify_bundle(plan, name)
+                found += verify_bundle(plan, name, _locked_digest(plan, name))
+        for name, digest in imported.items():
+            found += verify_bundle(plan, name, digest)
         return found
     found = []
     for name in wanted:
-        found += _verify_named(plan, name)
+        if name in imported:
+            found += verify_bundle(plan, name, imported[name])
+        else:
+            found += _verify_named(plan, name)
     return found
 
 
@@ -55,7 +63,7 @@ def _verify_named(plan: Plan, word: str) -> Iterator[Finding]:
             return
     bundle = plan.bundle(name)
     if plan.workspace.bundle(bundle.name).exists():
-        yield from verify_bundle(plan, bundle.name)
+        yield from verify_bundle(plan, bundle.name, _locked_digest(plan, bundle.name))
     else:
         yield Finding(f"bundle {name}", "", "is not built yet")
 
@@ -85,8 +93,13 @@ def _digest_of(path: Path, algorithm: str) -> str:
     return running.hexdigest()
 
 
-def verify_bundle(plan: Plan, name: str) -> Iterator[Finding]:
-    """The tree against its entries, and entries and config.json against the lock."""
+def _locked_digest(plan: Plan, name: str) -> str | None:
+    locked = plan.lock.bundle(name, str(plan.platform(plan.bundle(name))))
+    return locked[1] if locked else None
+
+
+def verify_bundle(plan: Plan, name: str, expected: str | None) -> Iterator[Finding]:
+    """The tree against its entries, and entries and config.json against the digest expected."""
     space = plan.workspace
     subject = f"bundle {name}"
     entries = space.entries(name)
@@ -106,19 +119,18 @@ def verify_bundle(plan: Plan, name: str) -> Iterator[Finding]:
         return
     if difference:
         yield Finding(subject, difference.path, difference.message)
-    yield from _verify_digest(plan, name, subject)
+    yield from _verify_digest(plan, name, subject, expected)
 
 
-def _verify_digest(plan: Plan, name: str, subject: str) -> Iterator[Finding]:
+def _verify_digest(plan: Plan, name: str, subject: str, expected: str | None) -> Iterator[Finding]:
     space = plan.workspace
     if not space.config_json(name).exists():
         yield Finding(subject, "config.json", "is missing")
         return
-    locked = plan.lock.bundle(name, str(plan.platform(plan.bundle(name))))
-    if locked is None:
+    if expected is None:
         return
     actual = bundle_digest(entries=space.entries(name), config_json=space.config_json(name))
-    if actual != locked[1]:
+    if actual != expected:
         yield Finding(
-            subject, "", f"its digest is {actual}, the lock has {locked[1]}; build it again"
+            subject, "", f"its digest is {actual}, recorded is {expected}; build it again"
         )

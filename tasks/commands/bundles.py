@@ -100,6 +100,7 @@ class Import(ProjectCommand):
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..import_bundle import import_bundle, imported_name
+        from ..imported import remember_import
 
         if len(names) != 1:
             raise DeclarationError("expected one path", subject="import")
@@ -121,6 +122,7 @@ class Import(ProjectCommand):
             unrepresented=space.unrepresented(name),
             progress=self.plan.progress,
         )
+        remember_import(space, name, digest)
         sys.stderr.write(f"{name}: {digest}\n")
         return 0
 

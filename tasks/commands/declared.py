@@ -26,16 +26,19 @@ class List(Ours, StockList):  # type: ignore[misc]
     def execute(self, params: Any, args: list[str]) -> int:
         if args or any(params[key] for key in ("subtasks", "quiet", "status", "list_deps")):
             return int(super().execute(params, args) or 0)
+        from ..imported import imported_bundles
+
         plan = self.loader.plan
         locking = Locking(plan)
-        names = sorted(plan.bundle_names())
+        sources = {name: locking.source(name) for name in plan.bundle_names()}
+        sources |= dict.fromkeys(imported_bundles(plan), "imported")
         if self.loader.options.json:
-            rows = [{"target": f"run:{n}", "image": locking.source(n)} for n in names]
+            rows = [{"target": f"run:{n}", "image": sources[n]} for n in sorted(sources)]
             sys.stdout.write(json.dumps(rows) + "\n")
             return 0
-        width = max((len(name) for name in names), default=0) + 4
-        for name in names:
-            sys.stdout.write(f"{'run:' + name:<{width}}  {locking.source(name)}\n")
+        width = max((len(name) for name in sources), default=0) + 4
+        for name in sorted(sources):
+            sys.stdout.write(f"{'run:' + name:<{width}}  {sources[name]}\n")
         return 0
 
 

@@ -26,10 +26,14 @@ class Digest(ProjectCommand):
     doc_usage = "BUNDLE"
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..imported import imported_digest, is_imported
         from ..steps import Steps
 
         if len(names) != 1:
             raise DeclarationError("expected one bundle", subject="digest")
+        if is_imported(self.plan, names[0]):
+            sys.stdout.write(f"{imported_digest(self.plan.workspace, names[0])}\n")
+            return 0
         steps = Steps(self.plan)
         facts = steps.build(chosen(self.plan, names)[0])
         sys.stdout.write(f"{facts['digest']}\n")
@@ -63,14 +67,20 @@ class Clean(ProjectCommand):
 
     def _outputs(self, names: list[str]) -> Iterator[Path]:
         from ..clean import all_outputs, outputs_of
+        from ..imported import STAMP, is_imported
         from ..steps import Steps
 
         space = self.plan.workspace
         if not names:
             yield from all_outputs(space)
             return
+        imported = [name for name in names if is_imported(self.plan, name)]
+        declared = [name for name in names if name not in imported]
+        built = chosen(self.plan, declared) if declared else []
+        for name in imported:
+            yield from outputs_of(space, name, [space.stamp(STAMP, name)])
         steps = Steps(self.plan)
-        for name in chosen(self.plan, names):
+        for name in built:
             # The first step's stamp is the layout's, which belongs to the image.
             own = (*steps.chain(name)[1:], steps.check(name))
             yield from outputs_of(space, name, [step.stamp for step in own])
@@ -111,9 +121,11 @@ class Verify(ProjectCommand):
     doc_usage = "[NAME...]"
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        from ..imported import imported_bundles
         from ..verify import verify
 
-        return show_findings(verify(plan=self.plan, names=names), self.options.json)
+        found = verify(plan=self.plan, names=names, imported=imported_bundles(self.plan))
+        return show_findings(found, self.options.json)
 
 
 def show_findings(findings: list[Any], as_json: bool) -> int:

@@ -48,6 +48,34 @@ def test_an_export_comes_back_as_the_same_bundle(project: Path, suffix: str) -> 
     assert "taken" in again.stderr.decode()
 
 
+def test_an_imported_bundle_runs_without_a_declaration(project: Path) -> None:
+    digest = digest_of(project)
+    expect(doit_oci(project, "export", "hello-world", "out.tar"))
+    other = project / "other"
+    other.mkdir()
+    (other / "images.toml").write_text("")
+    expect(doit_oci(other, "import", "../out.tar"))
+    assert "Hello from" in expect(doit_oci(other, "run:hello-world", "--offline", "--locked"))
+    assert "Hello from" in expect(doit_oci(other, "run:hello-world", "--", "/hello"))
+    assert expect(doit_oci(other, "digest", "hello-world")).strip() == digest
+    assert expect(doit_oci(other, "list")) == "run:hello-world  imported\n"
+    expect(doit_oci(other, "verify"))
+    expect(doit_oci(other, "verify", "hello-world"))
+    (other / "build/bundles/hello-world/rootfs/hello").write_bytes(b"x")
+    expect(doit_oci(other, "verify"), 1)
+    expect(doit_oci(other, "verify", "hello-world"), 1)
+    expect(doit_oci(other, "bundle:hello-world"), 3)
+    expect(doit_oci(other, "clean", "hello-world"))
+    expect(doit_oci(other, "run:hello-world"), 3)
+
+
+def test_what_is_left_of_a_bundle_that_is_no_more_declared_does_not_run(project: Path) -> None:
+    expect(doit_oci(project, "run:hello-world"))
+    (project / "images.toml").write_text("")
+    expect(doit_oci(project, "run:hello-world"), 3)
+    expect(doit_oci(project, "run:hello-world", "-n", "2"), 3)
+
+
 def test_exports_are_the_same_bytes(project: Path) -> None:
     for name in ("one.tar.zst", "two.tar.zst"):
         expect(doit_oci(project, "export", "hello-world", name))

@@ -252,7 +252,7 @@ def test_blobs_are_rehashed(project: Path) -> None:
 def test_config_json_is_held_against_the_lock(project: Path) -> None:
     path = project / "build/bundles/box/config.json"
     path.write_bytes(path.read_bytes() + b" ")
-    assert "the lock has sha256:" in verify(project, "box")[0]["message"]
+    assert "recorded is sha256:" in verify(project, "box")[0]["message"]
 
 
 @pytest.mark.parametrize(
