@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from .command_line import split, take_options
 from .errors import DeclarationError, DoitOciError, UnknownTarget
-from .project.plan import Options, Plan
+from .project.plan import Options, Plan, blobs_of
 from .project_folder import open_plan
 from .step import Work
 from .steps import Steps
@@ -94,6 +94,30 @@ def select(plan: Plan, words: Sequence[str]) -> list[str] | None:
     return list(dict.fromkeys(names)) if words else None
 
 
+def _meant(plan: Plan, words: Sequence[str]) -> list[str]:
+    """The bundles that words may mean which name no single one; nobody asks for others' images."""
+    names = plan.bundle_names()
+    if not words:
+        return list(names)
+    return [name for name in names if any(_may_mean(plan, word, name) for word in words)]
+
+
+def _may_mean(plan: Plan, word: str, name: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    step, colon, wanted = word.partition(":")
+    bundle = plan.bundle(name)
+    if word == "check":
+        return bundle.check is not None
+    if not colon or "*" in step:
+        return True
+    if step != "blob":
+        return fnmatchcase(bundle.image if step == "layout" else name, wanted)
+    locked = plan.locked_image(bundle.image)
+    platforms = locked.platforms.values() if locked else ()
+    return any(fnmatchcase(str(b.digest), wanted) for each in platforms for b in blobs_of(each))
+
+
 def _unknown_word(plan: Plan, word: str) -> UnknownTarget:
     from .project.suggestion import did_you_mean
 
@@ -124,7 +148,7 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
     from doit.task import Task
 
     names = select(plan, words)
-    chosen = list(plan.bundle_names()) if names is None else names
+    chosen = _meant(plan, words) if names is None else names
     steps = Steps(plan)
     if plan.options.shard is not None and names is None:
         chosen = in_shard(steps, chosen)
@@ -140,7 +164,9 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
         for creator in CREATORS
         for task in generate_tasks(creator.__name__, creator(steps, chosen), creator.__doc__)
     ]
-    blobs = {task.name for task in made if task.name.startswith("blob:")}
+    known = {task.name for task in made}
+    made += [Task(word, None, has_subtask=True) for word in words if word in {*GROUPS} - known]
+    blobs = {name for name in known if name.startswith("blob:")}
     for word in words:
         if word.startswith("blob:") and "*" not in word and word not in blobs:
             raise _unknown_word(plan, word)

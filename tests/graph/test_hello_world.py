@@ -212,3 +212,26 @@ def test_kill_at_any_time_and_the_next_run_succeeds(project: Path, delay: float)
 def test_the_committed_lock_fits_this_checkout() -> None:
     built_in = ["hello-world"]
     expect(doit_oci(CHECKOUT, "lock", "--check", *built_in))
+
+
+UNREACHABLE = """
+[images.far]
+image = "registry.invalid/far:1"
+[images.hello-world]
+image = "builtin:hello-world"
+[bundles.hello]
+image = "hello-world"
+"""
+
+
+@pytest.mark.parametrize(
+    "words", ["check", "bundle:h*", "run:hello*", "layout:hello*", "run:hello rootfs:*lo", "blob:*"]
+)
+def test_an_image_that_no_target_needs_is_asked_of_nobody(tmp_path: Path, words: str) -> None:
+    (tmp_path / "images.toml").write_text(UNREACHABLE)
+    expect(doit_oci(tmp_path, "--offline", "lock", "hello-world"))
+    expect(doit_oci(tmp_path, "--offline", *words.split()))
+    (blob, *_) = (tmp_path / "build/blobs/sha256").iterdir()
+    expect(doit_oci(tmp_path, "--offline", f"blob:sha256:{blob.name}"))
+    expect(doit_oci(tmp_path, "--offline", "blob:sha256:" + "0" * 64), 3)
+    expect(doit_oci(tmp_path, "--offline", "bundle"), 1)
