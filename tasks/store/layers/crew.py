@@ -11,6 +11,7 @@ import os
 import select
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import sleep
 
 from ... import errors
 from ...progress import Progress
@@ -27,13 +28,27 @@ Unpack = Callable[[int, Callable[[int], None], Callable[[str], None]], None]
 
 ADVANCE_STEP = 4 << 20
 
+LEAVING = 20
+"""Times that a thread's leaving is looked for, with a millisecond between."""
+
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Of mallopt(3)."""
 
 
 def may_fork() -> bool:
-    """Whether this process has but one thread, of Python's or of a library's."""
-    return len(os.listdir("/proc/self/task")) == 1
+    """Whether this process has but one thread, of Python's or of a library's.
+
+    A thread that was joined may still be on its way out of the kernel: it is waited for.
+    """
+    for _ in range(LEAVING):
+        if len(os.listdir("/proc/self/task")) == 1:
+            return True
+        from threading import active_count
+
+        if active_count() > 1:
+            return False
+        sleep(0.001)
+    return False
 
 
 def keep_pages() -> None:
