@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,24 @@ def test_a_detached_container_from_start_to_end(box: Bundle, runtime: str, tmp_p
     assert err.startswith(b"err 0\nerr 1\n")
     containers.delete_container(run_dir=box.run_dir, name="box")
     box.assert_nothing_left()
+
+
+@pytest.mark.parametrize("whom", ["exec", "the process between"])
+def test_what_a_killed_exec_started_ends(anyone: Bundle, runtime: str, whom: str) -> None:
+    _detach(anyone, "sleep", "1000", runtime=runtime)
+    words = {"run_dir": str(anyone.run_dir), "name": "box", "args": ["sleep", "999"]}
+    with anyone.start(command=anyone.calling("tasks.containers", "exec_in", **words)) as process:
+        wait_for(lambda: _has_process(anyone, "sleep 999"))
+        path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        os.kill(process.pid if whom == "exec" else int(path.read_text()), signal.SIGKILL)
+        wait_for(lambda: not _has_process(anyone, "sleep 999"))
+    assert _has_process(anyone, "sleep 1000")
+    containers.delete_container(run_dir=anyone.run_dir, name="box", force=True)
+    anyone.assert_nothing_left()
+
+
+def _has_process(box: Bundle, line: str) -> bool:
+    return any(each.startswith(line) for _, each in box.processes())
 
 
 def test_output_comes_back_byte_for_byte(anyone: Bundle, runtime: str, tmp_path: Path) -> None:

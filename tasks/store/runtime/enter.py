@@ -41,9 +41,11 @@ def start_in_namespaces(
     path, kind = record["runtime"]
     manager = ["--cgroup-manager", "disabled"] if kind == "crun" and not record["group"] else []
     command = [path, "--root", f"{folder}/{container.STATE}", *record["arguments"], *manager]
+    caller = os.getpid()
     child = os.fork()
     if child == 0:
-        _enter(namespaces, [*command, *words], mask=mask, own_group=own_group, output=output)
+        words = [*command, *words]
+        _enter(namespaces, words, caller, mask=mask, own_group=own_group, output=output)
     for descriptor, _ in namespaces:
         os.close(descriptor)
     return child
@@ -52,19 +54,27 @@ def start_in_namespaces(
 def _enter(
     namespaces: Sequence[tuple[int, int]],
     command: Sequence[str],
+    caller: int,
     *,
     mask: set[int],
     own_group: bool,
     output: int | None,
 ) -> NoReturn:
+    """The process between: it passes on signals, and the runtime's status."""
     try:
         if own_group:
             os.setpgid(0, 0)
         for descriptor, kind in namespaces:
             kernel.join_namespace(descriptor, kind)
+        # Whoever is killed above hangs up on what was started, which is in no namespace of its own.
+        # Only now: joining takes such a wish back.
+        kernel.die_with_parent(signal.SIGHUP)
+        if os.getppid() != caller:
+            os._exit(128 + signal.SIGHUP)
         signal.pthread_sigmask(signal.SIG_BLOCK, awaited_signals())
         runtime = os.fork()
         if runtime == 0:
+            kernel.die_with_parent(signal.SIGHUP)
             if output is not None:
                 os.dup2(output, 1)
                 os.dup2(output, 2)
