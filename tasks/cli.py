@@ -85,7 +85,7 @@ def _main(words: list[str]) -> int:
     except DoitOciError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_status
-    if tail is not None:
+    if tail:  # a script's `-- "$@"` without arguments replaces nothing
         found["args"] = tail
     status = run_warm(head, found)
     if status is not None:

@@ -268,9 +268,7 @@ def run_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """run a bundle"""
     for name in names:
         doc = f"run {name} ({steps.locking.source(name)})"
-        yield _command(_task(steps, steps.run(name), doc=doc, deps=[f"bundle:{name}"])) | {
-            "pos_arg": "args"
-        }
+        yield _command(_task(steps, steps.run(name), doc=doc, deps=[f"bundle:{name}"]))
 
 
 def reset_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
@@ -312,7 +310,7 @@ def _mixed() -> tuple[Steps, tuple[str, ...]]:
     command line is read for the targets that images must be resolved for."""
     head, tail = split(sys.argv[1:])
     words, found = take_options(head)
-    options = Options(args=None if tail is None else tuple(tail), **found)
+    options = Options(args=tuple(tail) if tail else None, **found)
     plan = open_plan(options)
     if isinstance(plan.progress, Events):
         # Nothing of ours is told when somebody else's doit ends.
@@ -395,5 +393,8 @@ def task_check() -> Iterator[TaskDict]:
 
 def task_runs() -> Iterator[TaskDict]:
     """running bundles"""
-    yield from _created(run_tasks)
+    head, tail = split(sys.argv[1:])
+    for task in _created(run_tasks):
+        # Stock doit has to be told that what follows is no target; before it, others may be.
+        yield task | {"pos_arg": "args"} if tail and head[-1:] == [task["basename"]] else task
     yield from _created(reset_tasks)

@@ -235,3 +235,18 @@ def test_an_image_that_no_target_needs_is_asked_of_nobody(tmp_path: Path, words:
     expect(doit_oci(tmp_path, "--offline", f"blob:sha256:{blob.name}"))
     expect(doit_oci(tmp_path, "--offline", "blob:sha256:" + "0" * 64), 3)
     expect(doit_oci(tmp_path, "--offline", "bundle"), 1)
+
+
+@pytest.mark.parametrize("words", ["run:a run:b run:c", "-n 2 run:a run:b run:c", "run:*"])
+def test_several_containers_run_one_after_the_other(tmp_path: Path, words: str) -> None:
+    (tmp_path / "images.toml").write_text(
+        '[images.i]\nimage = "builtin:hello-world"\n'
+        + "".join(f'[bundles.{name}]\nimage = "i"\n' for name in "abc")
+    )
+    for tail in ((), ("--", "/hello", "A=b", "-x")):
+        count = 4 if words == "run:*" else 3
+        done = doit_oci(tmp_path, *words.split(), *tail)
+        assert expect(done).count("Hello from doit-oci!") == count
+    assert "Hello from" in expect(doit_oci(tmp_path, "run:a", "--")), "nothing replaces the command"
+    done = doit_oci(tmp_path, "run:a", "bundle:b", "run:c")
+    assert expect(done).count("Hello from doit-oci!") == 2

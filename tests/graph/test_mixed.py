@@ -52,6 +52,15 @@ def test_standard_output_belongs_to_the_container(project: Path) -> None:
         assert expect(doit(project, "run:hello-world")).startswith("\nHello from doit-oci!")
 
 
+def test_several_containers_run_one_after_the_other(project: Path) -> None:
+    (project / "images.toml").write_text(
+        TOML + '[bundles.also]\nimage = "hello-world"\n[bundles.too]\nimage = "hello-world"\n'
+    )
+    done = doit(project, "run:hello-world", "run:also", "run:too", "--", "/hello", "A=b", "-x")
+    assert expect(done).count("Hello from") == 3
+    assert expect(doit(project, "run:also", "run:too")).count("Hello from") == 2
+
+
 def test_a_task_of_its_own_is_told_of_as_ever(project: Path) -> None:
     assert expect(doit(project, "-n", "2", "mine")) == ".  mine\nmine\n"
     assert (project / "images.lock").exists(), "its image was resolved when it was needed"
