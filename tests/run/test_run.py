@@ -246,7 +246,7 @@ def test_a_persistent_bundle_keeps_what_it_wrote(anyone: Bundle, runtime: str) -
     settings = {"runtime": runtime, "persistent": True}
     assert anyone.run("sh", "-c", script, **settings).stdout == b"line\n"
     assert anyone.run("sh", "-c", script, **settings).stdout == b"line\nline\n"
-    assert anyone.run("ls", "/etc", runtime=runtime).stdout == b"passwd\n"
+    assert anyone.run("ls", "/etc", runtime=runtime).stdout == b"hosts\npasswd\n"
     assert anyone.digest() == before
 
 
@@ -255,7 +255,7 @@ def test_reset_empties_a_persistent_bundle(box: Bundle) -> None:
 
     box.run("touch", "/etc/new", persistent=True)
     reset_bundle(name="box", run_dir=box.run_dir)
-    assert box.run("ls", "/etc", persistent=True).stdout == b"passwd\n"
+    assert box.run("ls", "/etc", persistent=True).stdout == b"hosts\npasswd\n"
 
 
 def test_a_persistent_bundle_runs_once_at_a_time(box: Bundle) -> None:
