@@ -43,8 +43,10 @@ class ContainerStatus:
         "health",
         "identifier",
         "name",
+        "out_of_memory",
         "record",
         "status",
+        "timed_out",
     )
 
     def __init__(self, folder: str, record: dict[str, Any]) -> None:
@@ -55,6 +57,8 @@ class ContainerStatus:
         self.args: list[str] = record["args"]
         self.created: float = record["created"]
         self.exit_status: int | None = record.get(container.EXITED)
+        self.out_of_memory: bool = record.get(container.OUT_OF_MEMORY, False)
+        self.timed_out: bool = record.get(container.TIMED_OUT, False)
         self.health = load_health(folder)
         self.status = EXITED
         if self.exit_status is None:
@@ -66,6 +70,8 @@ class ContainerStatus:
             "bundle": self.name,
             "status": self.status,
             "exitStatus": self.exit_status,
+            "outOfMemory": self.out_of_memory,
+            "timedOut": self.timed_out,
             "health": self.health,
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.created)),
             "args": self.args,
@@ -284,7 +290,8 @@ def container_stats(*, run_dir: Place, name: str) -> dict[str, int | None]:
 
 def _status_words(each: ContainerStatus) -> str:
     if each.exit_status is not None:
-        return f"{each.status} ({each.exit_status})"
+        why = ", out of memory" if each.out_of_memory else ", time limit" if each.timed_out else ""
+        return f"{each.status} ({each.exit_status}{why})"
     return f"{each.status} ({each.health['status']})" if each.health else each.status
 
 

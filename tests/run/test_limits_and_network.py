@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bundles import Bundle, config_json
+from tasks.containers import containers_text, delete_container, list_containers
+from tests.support.bundles import Bundle, config_json, wait_for
 
 BOMB = "i=0; while [ $i -lt 300 ]; do (sleep 5 &) || exit 42; i=$((i+1)); done"
 
@@ -32,6 +33,28 @@ def test_running_out_of_memory_is_said_in_words(box: Bundle, runtime: str) -> No
     assert done.returncode == 137
     assert b"ran out of memory" in done.stderr
     box.assert_nothing_left()
+
+
+def test_why_a_detached_container_was_ended_is_said(box: Bundle, runtime: str) -> None:
+    limit = {"memory": {"limit": 16_000_000, "swap": 16_000_000}}
+    box.configure(["tail", "/dev/zero"], linux=_with(limit))
+    assert box.run(runtime=runtime, detach=True).returncode == 0
+    assert "exited (137, out of memory)" in _ended(box)
+    box.configure(["sleep", "1000"])
+    assert box.run(runtime=runtime, detach=True, timeout=0.1, stop_grace=0.1).returncode == 0
+    assert "exited (124, time limit)" in _ended(box)
+    box.configure(["false"])
+    assert box.run(runtime=runtime, detach=True).returncode == 0
+    assert "exited (1)" in _ended(box)
+
+
+def _ended(box: Bundle) -> str:
+    """What ps says of the one container once it has ended, which is then removed."""
+    (found,) = wait_for(
+        lambda: [each for each in list_containers(box.run_dir) if each.exit_status is not None]
+    )
+    delete_container(run_dir=box.run_dir, name="box")
+    return containers_text([found])
 
 
 def test_enough_memory_is_not_commented(box: Bundle, runtime: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RECORD = "container.json"
 STATE = "state"
 EXITED = "exited"
+OUT_OF_MEMORY, TIMED_OUT = "out_of_memory", "timed_out"
 PAUSED = "paused"
 
 

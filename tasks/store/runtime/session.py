@@ -326,6 +326,8 @@ class Session:
             remove_group(self.group)  # the runtime is gone, or had no time to tidy up
         if self.detached and status is not None:
             self.record[container.EXITED] = status
+            self.record[container.OUT_OF_MEMORY] = self.out_of_memory
+            self.record[container.TIMED_OUT] = self.timed_out
             self.record["ended"] = time.time()
             box.write_record(self.record)
             box.remove_layers()
