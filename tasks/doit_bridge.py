@@ -321,12 +321,16 @@ class Run(Ours, StockRun):  # type: ignore[misc]
         count = int(rest.get("num_process") or 0)
         if count < 2 or rest.get("par_type") != "thread":
             return int(super()._execute(outfile, **rest) or 0)
-        self.loader.plan.turns = turns = Turns(count)
+        from .store.layers.forks import Forks
+
+        forks = Forks(count, self.loader.plan.progress)
+        self.loader.plan.turns = turns = Turns(count, forks.call)
         rest["num_process"] = turns.workers
         try:
             return int(super()._execute(outfile, **rest) or 0)
         finally:
             turns.end()
+            forks.close()
 
     _execute.__signature__ = __import__("inspect").signature(StockRun._execute)  # type: ignore[attr-defined]
 

@@ -65,11 +65,13 @@ def write_layout(
         for digest in contents:
             store.verify(digest)
             _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
-        write_atomic(destination / "index.json", index_json(manifests, tag), sync_name=False)
+        index = index_json(manifests, tag)
+        # A sync would wait for all that is written beside it; its size tells what was cut short.
+        write_atomic(destination / "index.json", index, sync=False)
         _remove_others(destination, contents)
     except OSError as cause:
         raise store_error(cause, destination) from cause
-    return {"blobs": str(len(contents))}
+    return {"blobs": str(len(contents)), "index_bytes": str(len(index))}
 
 
 def index_json(manifests: Mapping[str, Descriptor], tag: str) -> bytes:
@@ -87,11 +89,15 @@ def index_json(manifests: Mapping[str, Descriptor], tag: str) -> bytes:
     return canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
 
 
-def is_layout(destination: Path, contents: Iterable[Digest], *, blobs: Path) -> bool:
-    """Whether the layout is whole: marker, index and every blob are there."""
+def is_layout(
+    destination: Path, contents: Iterable[Digest], *, blobs: Path, index_bytes: int | None = None
+) -> bool:
+    """Whether the layout is whole: marker, index (of that size, if it is known) and every blob are
+    there."""
+    found = _size(destination / "index.json")
     return (
         _size(destination / "oci-layout") == len(MARKER)
-        and bool(_size(destination / "index.json"))
+        and (found > 0 if index_bytes is None else found == index_bytes)
         and all(_is_shared(destination, digest, blobs) for digest in contents)
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from .errors import ContentError
 from .oci.digest import Digest
 from .progress import Progress, Silent
-from .store.layers import build, builder
+from .store.layers import build, builder, remote
 from .store.layers.source import LayerSource, UnpackLimits
 
 TYPE_CHECKING = False
@@ -63,11 +63,14 @@ def build_rootfs(
     limits: UnpackLimits = DEFAULT_LIMITS,
     containers: Path | None = None,
     progress: Progress | None = None,
+    call: builder.Call | None = None,
 ) -> dict[str, str]:
     """Unpack what is missing, and put the tree and its lists in place.
 
     ``containers`` holds a directory for each running container: a tree that one of them runs from
     is moved out of the way, and removed by a later build.
+
+    ``call`` has another process do what this one cannot, in place of starting one.
 
     ``tmp``, ``layers_dir`` and ``destination`` should be on one file system. Returns the counts of
     entries and of layers, and how many of those were unpacked here.
@@ -89,4 +92,5 @@ def build_rootfs(
             containers=containers.absolute() if containers else None,
         ),
         progress or Silent(),
+        call or remote.call,
     )

@@ -177,6 +177,15 @@ class Steps:
         def contents() -> list[Any]:
             return [descriptor.digest for descriptor in self.locking.image_blobs(image)]
 
+        def stands(facts: Facts) -> bool:
+            size = facts.get("index_bytes")
+            return layout_step.is_layout(
+                destination,
+                contents(),
+                blobs=self.space.blobs,
+                index_bytes=None if size is None else int(size),
+            )
+
         def tag() -> str:
             return getattr(self.locking.reference(image), "tag", "") or "latest"
 
@@ -184,7 +193,7 @@ class Steps:
             "layout",
             image,
             lambda: layout_step.layout_key(manifests=manifests(), tag=tag()),
-            lambda _: layout_step.is_layout(destination, contents(), blobs=self.space.blobs),
+            stands,
             lambda: layout_step.write_layout(
                 destination=destination,
                 manifests=manifests(),
@@ -242,6 +251,7 @@ class Steps:
                 containers=self.space.run / "containers",
                 limits=limits,
                 progress=self.plan.progress,
+                call=self.plan.turns.call if self.plan.turns else None,
             )
             return {**facts, "place": warm.place(str(destination)), "boot": boot_id()}
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Semaphore
 
+from .progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Turns:
-    """With ``-n N`` there are N pieces of work at a time, and beside them whoever fetches: that
-    waits for the network and the disk for most of its time, so that no core has to."""
+    """With ``-n N`` there are N pieces of work at a time, and beside them N that fetch: those wait
+    for the network and the disk for most of their time, so that no core has to."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, call: Callable[[dict[str, Any], Progress], Any]) -> None:
+        """``call`` has another process do what one with threads cannot."""
+        self.call = call
         self._working, self._fetching = Semaphore(count), Semaphore(count)
         self._is_over = False
-        self.workers = count + 1
+        self.workers = 2 * count
 
     @contextmanager
     def turn(self, *, fetches: bool) -> Iterator[None]:

@@ -16,10 +16,19 @@ import pytest
 from tasks.store.guard import guard
 from tasks.turns import Turns
 
-from ..support.command import doit_oci, expect, start_doit_oci
+from ..support.command import doit_oci, expect, start_doit_oci, start_patched
 from ..support.fake_registry import FakeRegistry, Handler, running_fake
 from ..support.images import make_image
 from ..support.layers import item, tar
+from ..support.layout import write_layout
+
+NO_SPAWN = """
+import os
+def spawn(*words, **rest): raise RuntimeError("a process is started")
+os.posix_spawn = spawn
+"""
+LARGE = 9 << 20
+"""Bytes of a layer that another process unpacks where this one has threads."""
 
 COUNT = 3
 PATIENCE = 20.0
@@ -104,10 +113,24 @@ def test_an_image_is_fetched_while_as_many_are_unpacked_as_were_asked_for(
     assert building.returncode == 0, said
 
 
+def test_what_unpacks_beside_threads_was_forked_before_there_were_any(tmp_path: Path) -> None:
+    text = ""
+    for name in "abc":
+        content = random.Random(name).randbytes(LARGE)
+        write_layout(tmp_path / name, tar([item(name, content)]), compress=False)
+        text += f'[images.{name}]\nimage = "oci:{name}"\n'
+    (tmp_path / "images.toml").write_text(text)
+    building = start_patched(tmp_path, NO_SPAWN, "bundle", "-n", "2")
+    building.communicate()
+    assert building.returncode == 0
+    assert (tmp_path / "build/bundles/c/rootfs/c").stat().st_size == LARGE
+    expect(doit_oci(tmp_path, "verify"))
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_no_more_work_goes_on_than_was_asked_for(count: int) -> None:
     """One more than that has its turn when another one has had it, and none at the end."""
-    turns = Turns(count)
+    turns = Turns(count, lambda request, progress: None)
     had = threading.Event()
 
     def work() -> None:

@@ -20,21 +20,30 @@ from .remove import remove_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    Call = Callable[[dict[str, Any], Progress], Any]
 
 WORTH_A_PROCESS = 8 << 20
 """Packed bytes to unpack that are worth the start of an interpreter."""
 
 
-def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
-    """Build a rootfs as this user can. Raises: DoitOciError and its kinds."""
+def build_here_or_there(
+    build: Build, progress: Progress, call: Call = remote.call
+) -> dict[str, str]:
+    """Build a rootfs as this user can; ``call`` has another process do it, where that is needed.
+
+    Raises: DoitOciError and its kinds.
+    """
     id_map = remote.find_mapping()
     if os.geteuid() != 0 and id_map is None:
         return assemble.run(build.replacing(owners=unpack.SINGLE), progress)
     if id_map is not None:
         mapped = build.replacing(owners=remote.describe(id_map), forks=True)
         try:
-            return _call({"do": "build", "mapped": True, **mapped.to_json()}, build, progress)
+            request = {"do": "build", "mapped": True, **mapped.to_json()}
+            return _call(call, request, build, progress)
         except PermissionError as error:
             progress.note(f"no user namespace ({error.strerror}): owners are recorded, not set")
             return assemble.run(build.replacing(owners=unpack.SINGLE), progress)
@@ -46,7 +55,8 @@ def build_here_or_there(build: Build, progress: Progress) -> dict[str, str]:
     forking = build.replacing(forks=True)
     if _may_fork(progress):
         return assemble.run(forking, progress)
-    return _call({"do": "build", "mapped": False, **forking.to_json()}, build, progress)
+    request = {"do": "build", "mapped": False, **forking.to_json()}
+    return _call(call, request, build, progress)
 
 
 def _may_fork(progress: Progress) -> bool:
@@ -57,9 +67,9 @@ def _may_fork(progress: Progress) -> bool:
         resume()
 
 
-def _call(request: dict[str, Any], build: Build, progress: Progress) -> dict[str, str]:
+def _call(call: Call, request: dict[str, Any], build: Build, progress: Progress) -> dict[str, str]:
     try:
-        found: dict[str, str] = remote.call(request, progress)
+        found: dict[str, str] = call(request, progress)
     except PermissionError:
         raise
     except OSError as error:

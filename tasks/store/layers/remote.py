@@ -18,7 +18,7 @@ from .crew import Lines, error_from_json, error_to_json, write_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .. import user_namespace
 
@@ -69,7 +69,7 @@ def call(request: dict[str, Any], progress: Progress) -> Any:
     finished = False
     try:
         write_line(request_in, request)
-        result = _listen(Lines(answer_out), progress)
+        result = listen(Lines(answer_out), progress)
         finished = True
         return result
     finally:
@@ -108,7 +108,11 @@ def clean_apart(tmp: Path, containers: Path | None) -> None:
             os.close(fd)
 
 
-def _listen(lines: Lines, progress: Progress) -> Any:
+def listen(lines: Lines, progress: Progress) -> Any:
+    """What a child says until it has done a request, and what it returns.
+
+    Raises: what the child raises, StoreError when it dies.
+    """
     items: dict[int, int] = {}
     while (found := lines.read()) is not None:
         for kind, *values in found:
@@ -166,6 +170,31 @@ def main() -> None:
     os.umask(0)
     answers = os.dup(1)
     os.dup2(2, 1)
+    _do(request, answers)
+
+
+def serve_forked(requests: int, answers: int) -> NoReturn:
+    """A forked child's life: one request after the other, until nobody can give it any more."""
+    import gc
+    import signal
+
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        gc.disable()
+        os.umask(0)
+        os.dup2(2, 1)
+        with open(requests, "rb") as lines:
+            while line := lines.readline():
+                _do(json.loads(line), answers)
+        status = 0
+    finally:
+        # It must never return into its parent's code.
+        os._exit(status)
+
+
+def _do(request: dict[str, Any], answers: int) -> None:
     if not request.pop("mapped"):
         _answer(request, answers)
         return
@@ -179,8 +208,9 @@ def main() -> None:
     except OSError as error:
         write_line(answers, ["error", error_to_json(error)])
         return
-    os.close(answers)
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        sys.exit(1)
 
 
 def _answer(request: dict[str, Any], answers: int) -> None:
