@@ -224,6 +224,8 @@ def _image_config(path: Path, bundle: BundleDeclaration) -> Mapping[str, Any]:
         raw = path.read_bytes()
         _check_digest(raw, path, bundle)
         value = json.loads(raw)
+        if b"\\u" in raw:  # halves of a character, which no text can hold
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ContentError(
             f"the configuration of {bundle.image} is no JSON: {error}", subject=bundle.name

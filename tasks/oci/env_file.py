@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from ..errors import DeclarationError
 
+LONGEST_SHOWN = 40
+"""Letters of what may be a name; a line of a key is longer."""
 ESCAPES = {
     "n": "\n",
     "r": "\r",
@@ -77,11 +79,13 @@ class _Reader:
             head = head.split(sign, 1)[0]
         name = head.strip().removeprefix("export ").strip()
         if not name or any(letter.isspace() for letter in name) or "\0" in line:
-            raise self.fail(f"{line.strip()!r} is no NAME=VALUE")
+            # Not what stands there: it may be a part of a secret.
+            raise self.fail("this line is no NAME=VALUE")
         if len(head) == len(line):
+            shown = name if len(name) <= LONGEST_SHOWN else "NAME"
             raise self.fail(
-                f"{name} has no value, and none is taken from the host",
-                f"write {name}=… (an empty value is allowed)",
+                f"{shown} has no value, and none is taken from the host",
+                f"write {shown}=… (an empty value is allowed)",
             )
         self.at += len(head) + 1
         while self.text[self.at : self.at + 1] in (" ", "\t"):
@@ -123,7 +127,7 @@ class _Reader:
         self.at = place + 1
         rest = self.text[self.at : self.end_of_line()].strip()
         if rest and not rest.startswith("#"):
-            raise self.fail(f"{rest!r} stands after the closing {quote}")
+            raise self.fail(f"something stands after the closing {quote}")
         self.at = self.end_of_line()
         return "".join(parts)
 
@@ -172,7 +176,7 @@ class _Reader:
         else:
             sign, word = sign[:1], sign[1:]
         if not name or sign not in ("", "-", ":-", "+", ":+", "?", ":?"):
-            raise self.fail(f"${{{inside}}} is no reference to a variable")
+            raise self.fail("what stands in ${…} is no reference to a variable")
         is_set = bool(self.known.get(name)) if sign.startswith(":") else name in self.known
         if sign.endswith("-"):
             return self.known[name] if is_set else self.expand(word)

@@ -218,11 +218,24 @@ def _add_environment(draft: Draft, inputs: Inputs, account: Account, unset: Iter
     for name, value in inputs.overrides.get("environment", {}).items():
         found[name] = (f"{name}={value}", inputs.origin("environment", name))
     found.setdefault("PATH", (f"PATH={runtime_defaults.PATH}", BUILT_IN))
-    if account.home:
-        found.setdefault("HOME", (f"HOME={account.home}", "image: /etc/passwd"))
+    if account.home and "HOME" not in found:
+        found["HOME"] = (f"HOME={_home(account)}", "image: /etc/passwd")
     if inputs.overrides.get("tty"):
         found.setdefault("TERM", ("TERM=xterm", BUILT_IN))
     draft.put_list(("process", "env"), list(found.values()))
+
+
+def _home(account: Account) -> str:
+    """The home directory that passwd says, where it is a text at all."""
+    try:
+        account.home.encode()
+    except UnicodeEncodeError:
+        raise ConversionError(
+            "the home directory of its user in the image's /etc/passwd is no UTF-8",
+            subject="",
+            hint='say another: environment = { HOME = "/" }',
+        ) from None
+    return account.home
 
 
 def _add_process(draft: Draft, inputs: Inputs) -> list[str]:

@@ -49,11 +49,11 @@ def test_syntax(text: str, expected: dict[str, str]) -> None:
 
 BAD: dict[str, tuple[bytes, str]] = {
     "no value": (b"A=1\nHOME\n", "x.env:2: HOME has no value, and none is taken from the host"),
-    "no name": (b"=1", "x.env:1: '=1' is no NAME=VALUE"),
-    "a blank in the name": (b"A B=1", "x.env:1: 'A B=1' is no NAME=VALUE"),
+    "no name": (b"=1", "x.env:1: this line is no NAME=VALUE"),
+    "a blank in the name": (b"A B=1", "x.env:1: this line is no NAME=VALUE"),
     "open single quote": (b"A='b", "x.env:1: a ' is not closed"),
     "open double quote": (b'\nA="b', 'x.env:2: a " is not closed'),
-    "text behind a quote": (b"A='b'c", "x.env:1: 'c' stands after the closing '"),
+    "text behind a quote": (b"A='b'c", "x.env:1: something stands after the closing '"),
     "unknown reference": (b"A=$B", "x.env:1: B is not set in this file"),
     "open brace": (b"A=${B", "x.env:1: a ${ is not closed"),
     "no reference": (b"A=${B!}", "is no reference to a variable"),
@@ -68,6 +68,16 @@ def test_refused(content: bytes, message: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         parse_env_file(content, subject="x.env")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["PASSWORD hunter2", "A='b' hunter2", "A=hunter2\0", "A=${hunter2 }", "hunter2" + "A" * 60],
+)
+def test_a_refusal_shows_no_secret(line: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        parse_env_file(line.encode(), subject="x.env")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_earlier_files_are_known() -> None:

@@ -391,3 +391,17 @@ def test_the_image_cannot_change_what_protects_the_host() -> None:
         assert wild[key] == plain[key]
     for key in ("capabilities", "rlimits", "noNewPrivileges", "terminal"):
         assert wild["process"][key] == plain["process"][key]
+
+
+def test_a_home_that_is_no_text_is_refused_where_it_counts() -> None:
+    passwd = b"app:x:5:5::/h\xff:/bin/sh\n"
+
+    def env(**config: Any) -> list[str]:
+        image = {"os": "linux", "config": {"Cmd": ["sh"], "User": "app", **config}}
+        given = {"overrides": {}, "group": None, "subject": "b"}
+        found = make_runtime_config(image_config=image, passwd=passwd, **given)
+        return list(found.config["process"]["env"])
+
+    with pytest.raises(ConversionError, match="no UTF-8"):
+        env()
+    assert "HOME=/" in env(Env=["HOME=/"])

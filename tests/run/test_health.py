@@ -242,7 +242,9 @@ def test_wait_says_that_the_supervisor_was_killed(box: Bundle) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     # Who waits may not have heard yet that it started.
-    assert re.search(rb"was killed before it was healthy|ended before the container had", said), said
+    assert re.search(rb"was killed before it was healthy|ended before the container had", said), (
+        said
+    )
     containers.list_containers(box.run_dir)
     box.assert_nothing_left()
 

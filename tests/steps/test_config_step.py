@@ -141,6 +141,7 @@ BAD_IMAGES: dict[str, tuple[bytes, str]] = {
     "Labels is a list": (b'{"config": {"Labels": []}}', "the image's Labels is"),
     "deep": (b"[" * 100_000, "is no JSON"),
     "no text": (b"\xff", "is no JSON"),
+    "half a character": (rb'{"config": {"Cmd": ["\ud800"]}}', "surrogates not allowed"),
 }
 
 
