@@ -398,7 +398,7 @@ def test_a_home_that_is_no_text_is_refused_where_it_counts() -> None:
 
     def env(**config: Any) -> list[str]:
         image = {"os": "linux", "config": {"Cmd": ["sh"], "User": "app", **config}}
-        given = {"overrides": {}, "group": None, "subject": "b"}
+        given = {"overrides": {}, "group": None, "subject": "b", "files": {}, "owners": {}}
         found = make_runtime_config(image_config=image, passwd=passwd, **given)
         return list(found.config["process"]["env"])
 
