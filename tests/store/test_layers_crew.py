@@ -11,7 +11,7 @@ import sys
 from tests.support.command import CHECKOUT
 
 JOINED = """
-for _ in range(500):
+for _ in range(200):
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()

@@ -28,7 +28,7 @@ Unpack = Callable[[int, Callable[[int], None], Callable[[str], None]], None]
 
 ADVANCE_STEP = 4 << 20
 
-LEAVING = 20
+LEAVING = 100
 """Times that a thread's leaving is looked for, with a millisecond between."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
