@@ -214,6 +214,29 @@ def test_the_committed_lock_fits_this_checkout() -> None:
     expect(doit_oci(CHECKOUT, "lock", "--check", *built_in))
 
 
+@pytest.mark.parametrize("name", ["a:b,c", "b\\c", "x\"y'z", "line\nend", "-dash", "%s{0}"])
+def test_a_project_may_have_any_name_that_is_a_text(tmp_path: Path, name: str) -> None:
+    project = tmp_path / name
+    project.mkdir()
+    (project / "images.toml").write_text('[images.hello-world]\nimage = "builtin:hello-world"\n')
+    for _ in range(2):
+        assert "Hello from" in expect(doit_oci(project, "run:hello-world"))
+    expect(doit_oci(project, "verify"))
+
+
+def test_a_project_whose_name_is_no_text_is_told_so(tmp_path: Path) -> None:
+    project = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    project.mkdir()
+    (project / "images.toml").write_text('[images.hello-world]\nimage = "builtin:hello-world"\n')
+    for _ in range(2):
+        failed = doit_oci(project, "run:hello-world")
+        expect(failed, 1)
+        assert b"no UTF-8" in failed.stderr
+    assert "Hello from" in expect(
+        doit_oci(project, "--dir", str(tmp_path / "x"), "run:hello-world")
+    )
+
+
 UNREACHABLE = """
 [images.far]
 image = "registry.invalid/far:1"

@@ -156,6 +156,9 @@ class Preparation:
         if not os.path.isdir(rootfs):
             hint = f"build it: doit-oci rootfs:{settings.name}"
             raise settings.failure("has no rootfs", hint)
+        if not is_text(box.folder):
+            hint = "choose another with --dir"
+            raise settings.failure("its state directory has a name that is no UTF-8", hint)
         adapt.set_root(config, box.path(overlay.MERGED))
         os.makedirs(box.path(overlay.MERGED), 0o755, exist_ok=True)
         os.makedirs(box.path(container.STATE), 0o700, exist_ok=True)
@@ -274,6 +277,15 @@ def write_resolver(box: Container, hostname: str | None, resolver: str | None) -
             text = "".join(line for line in text.splitlines(True) if "nameserver" not in line)
             text += f"nameserver {resolver}\n"
         write_file(box.path(name), text)
+
+
+def is_text(path: str) -> bool:
+    """Whether a runtime's configuration, which is JSON, can hold it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def own_name(hostname: str | None) -> str:
