@@ -32,13 +32,17 @@ def status_of(interrupt: KeyboardInterrupt) -> int:
 def end_in_order() -> None:
     """Have the signals that end a process raise Interrupted, in this process and no child of it.
 
-    One that our caller ignores, as nohup does, stays ignored.
+    One that our caller ignores, as nohup does, stays ignored. In a thread other than the main one
+    signals are its program's business.
     """
     import os
 
     taken = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, _interrupt)
+    try:
+        for number in taken:
+            signal.signal(number, _interrupt)
+    except ValueError:
+        return
     if taken:
         os.register_at_fork(after_in_child=_end_at_once)
 

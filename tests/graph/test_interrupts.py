@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 from tests.support.bundles import wait_for
 from tests.support.layout import busybox_layer, write_layout
 
-from ..support.command import doit_oci, expect, start_doit_oci, start_patched
+from ..support.command import CHECKOUT, doit_oci, expect, start_doit_oci, start_patched
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STUCK = """
@@ -47,6 +50,20 @@ def test_what_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 143
+
+
+def test_a_thread_leaves_signals_alone(tmp_path: Path) -> None:
+    (tmp_path / "images.toml").write_text(HELLO)
+    code = (
+        "import threading\nfrom tasks.cli import main\nfound = []\n"
+        "one = threading.Thread(target=lambda: found.append(main(['bundle:hello-world'])))\n"
+        "one.start()\none.join()\nraise SystemExit(found[0])\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, check=False
+    )
+    expect(done)
 
 
 @pytest.mark.parametrize("number", [*ENDING, signal.SIGQUIT])
