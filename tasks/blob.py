@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .store.blob_store import BlobStore
-from .store.transports.source import open_source
+from .store.transports.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def fetch_blobs(
     jobs: int = 3,
     environ: Mapping[str, str] | None = None,
     limits: Limits | None = None,
+    sources: Sources | None = None,
 ) -> dict[str, str]:
     """Fetch what is missing, the largest first, ``jobs`` at a time; no request for the rest.
 
@@ -52,8 +53,9 @@ def fetch_blobs(
     missing = missing_blobs(descriptors, blobs=blobs)
     if not missing:
         return {"image": image, "blobs": "0", "bytes": "0"}
-    with open_source(
+    with (sources or Sources()).lend(
         reference,
+        is_last=True,
         registries=registries,
         offline=offline,
         progress=progress,

@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .store.transports.sources import Sources
+
 
 class Locking:
     """What the plan's lock says of images and bundles, and how it comes to say it."""
@@ -26,6 +28,16 @@ class Locking:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.space = plan.workspace
+        self._sources: Sources | None = None
+
+    @property
+    def sources(self) -> Sources:
+        """The registries that this invocation has asked."""
+        if self._sources is None:
+            from .store.transports.sources import Sources
+
+            self._sources = Sources()
+        return self._sources
 
     def source(self, name: str) -> str:
         """The reference of a bundle's image, as it was written."""
@@ -140,7 +152,10 @@ class Locking:
         from .resolve import tag_digest
 
         now = tag_digest(
-            reference=reference, registries=self.registries(), progress=self.plan.progress
+            reference=reference,
+            registries=self.registries(),
+            progress=self.plan.progress,
+            sources=self.sources,
         )
         pinned = {known.index, *(found.manifest.digest for found in known.platforms.values())}
         if now is None or now in pinned:
@@ -175,6 +190,7 @@ class Locking:
             registries=self.registries(),
             offline=self.offline(image),
             progress=self.plan.progress,
+            sources=self.sources,
         )
 
     def _save(self, change: Callable[[Lock], Lock] = lambda lock: lock) -> None:

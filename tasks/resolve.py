@@ -10,7 +10,7 @@ import os
 
 from .store.blob_store import BlobStore
 from .store.image_documents import ImageDocuments
-from .store.transports.source import open_source
+from .store.transports.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def resolve_image(
     progress: Progress,
     environ: Mapping[str, str] | None = None,
     limits: Limits | None = None,
+    sources: Sources | None = None,
 ) -> LockedImage:
     """Resolve an image for some platforms, on top of what is known.
 
@@ -60,6 +61,7 @@ def resolve_image(
         progress=progress,
         environ=os.environ if environ is None else environ,
         limits=limits,
+        sources=sources,
     ) as documents:
         return documents.resolve(lacking, known)
 
@@ -71,6 +73,7 @@ def tag_digest(
     progress: Progress,
     environ: Mapping[str, str] | None = None,
     limits: Limits | None = None,
+    sources: Sources | None = None,
 ) -> Digest | None:
     """What a reference means at this moment: one HEAD, which counts as no pull.
 
@@ -78,9 +81,10 @@ def tag_digest(
     """
     if reference.digest is not None:
         return reference.digest
-    with open_source(
+    with (sources or Sources()).lend(
         reference,
         registries=registries,
+        offline=False,
         progress=progress,
         environ=os.environ if environ is None else environ,
         limits=limits,

@@ -114,6 +114,7 @@ class Steps:
             registries=self.locking.registries(),
             offline=self.locking.offline(image),
             progress=self.plan.progress,
+            sources=self.locking.sources,
         )
 
     def _step(

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import threading
 
 from ..errors import ContentError, DigestMismatch, SizeMismatch
 from ..oci.descriptor import Descriptor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    from .settling import Settling
 
 CHUNK = 1 << 20
 WRITEBACK = 8 << 20
@@ -115,11 +117,12 @@ class BlobStore:
         self,
         descriptor: Descriptor,
         stream: BinaryIO,
+        settling: Settling,
         advance: Callable[[int], None] = lambda _: None,
     ) -> bool:
         """Store what a stream holds; False where the blob is there already.
 
-        Raises: DigestMismatch, SizeMismatch, StoreError.
+        It has its name when ``settling`` is left. Raises: DigestMismatch, SizeMismatch, StoreError.
         """
         with self.partial(descriptor) as partial:
             if partial.is_stored:
@@ -130,7 +133,9 @@ class BlobStore:
             while count := stream.readinto(buffer):  # type: ignore[attr-defined]
                 partial.write(view[:count])
                 advance(count)
-            partial.commit()
+                settling.hasten(partial)
+            partial.check()
+            settling.take(partial)
         return True
 
     def partial(self, descriptor: Descriptor) -> PartialBlob:
@@ -264,7 +269,7 @@ def wrong_content(digest: Digest, actual: str) -> DigestMismatch:
 class PartialBlob:
     """A blob in the making: ``offset`` bytes of it are here and hashed.
 
-    Closing without :meth:`commit` keeps the bytes, so that the next attempt continues there.
+    Closing without :meth:`settle` keeps the bytes, so that the next attempt continues there.
     """
 
     def __init__(self, store: BlobStore, descriptor: Descriptor) -> None:
@@ -277,7 +282,9 @@ class PartialBlob:
         self._fd = -1
         self._owns_name = False
         self._is_handed_over = False
-        self._flushed = 0
+        self._flushed = self._synced = 0
+        self._sync_failed: OSError | None = None
+        self._guard = threading.Lock()
         self._made: hashlib._Hash | None = None
 
     @property
@@ -309,10 +316,13 @@ class PartialBlob:
     ) -> None:
         if self._is_handed_over:
             return
-        if self._owns_name and (self.is_stored or self.offset == 0):
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+        if self._owns_name and (self.is_stored or self.offset == 0 or self._sync_failed):
+            self._unlink()
         self.close()
+
+    def _unlink(self) -> None:
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     def _lock(self) -> int:
         """Open the file and own it: whoever held it before may have renamed or removed it."""
@@ -368,21 +378,30 @@ class PartialBlob:
         """Forget what is there."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        self.offset = self._flushed = 0
+        self.offset = self._flushed = self._synced = 0
         self._made = None
+
+    @property
+    def unsynced(self) -> int:
+        """How many bytes have come since :meth:`sync` was last called."""
+        return self.offset - self._synced
+
+    def sync(self) -> None:
+        """Put what has come on the disk, from any thread, while more is written."""
+        with self._guard:
+            if self._fd < 0:
+                return
+            self._synced = self.offset
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                # The kernel says a failure once: the next fsync would find nothing wrong.
+                self._sync_failed = error
 
     def start_writeback(self) -> None:
         """Let the disk begin with what has come since the last time."""
         start_writeback(self._fd, self._flushed, self.offset - self._flushed)
         self._flushed = self.offset
-
-    def commit(self) -> None:
-        """Verify, put the bytes on the disk, and give the blob its name.
-
-        Raises: SizeMismatch (the bytes stay), DigestMismatch (they are dropped), StoreError.
-        """
-        self.check()
-        self.settle()
 
     def hand_over(self) -> PartialBlob:
         """Whoever gets it settles and closes it, in place of the ``with`` statement."""
@@ -418,15 +437,23 @@ class PartialBlob:
         """
         path = self._store.path(self.descriptor.digest)
         try:
+            if self._sync_failed is not None:
+                raise self._sync_failed
             stamp(self._fd, self.descriptor.digest)
             os.fsync(self._fd)
-            self._owns_name = False
+        except OSError as error:
+            # What may not be on the disk is nothing for a later run to continue from.
+            self._unlink()
+            raise store_error(error, path) from error
+        self._owns_name = False
+        try:
             self.path.replace(path)
         except OSError as error:
             raise store_error(error, path) from error
         self.is_stored = True
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._guard:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1

@@ -15,7 +15,7 @@ from ..oci.locked_image import LockedImage, LockedLayer, LockedPlatform
 from ..oci.manifest import CONFIG_LIMIT, MANIFEST_LIMIT, Index, Manifest, parse_document
 from ..oci.media_type import INDEXES, LAYER_COMPRESSION, MANIFESTS
 from ..oci.platform import Platform, rank
-from .transports.source import open_source
+from .transports.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class ImageDocuments:
         progress: Progress,
         environ: Mapping[str, str],
         limits: Limits | None = None,
+        sources: Sources | None = None,
     ) -> None:
         self._name = name
         self._reference = reference
@@ -58,6 +59,8 @@ class ImageDocuments:
         self._progress = progress
         self._environ = environ
         self._limits = limits
+        self._sources = sources or Sources()
+        self._closing = contextlib.ExitStack()
         self._opened: ImageSource | None = None
         self._documents = 0
         self._said: dict[Digest, str] = {}
@@ -71,8 +74,7 @@ class ImageDocuments:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        self._closing.__exit__(kind, error, trace)
 
     def resolve(self, platforms: Sequence[Platform], known: LockedImage | None) -> LockedImage:
         """Add platforms to what is known, from the same index. Raises: every store's errors."""
@@ -155,7 +157,7 @@ class ImageDocuments:
 
     def _source(self) -> ImageSource:
         if self._opened is None:
-            self._opened = open_source(
+            lent = self._sources.lend(
                 self._reference,
                 registries=self._registries,
                 offline=self._offline,
@@ -163,6 +165,7 @@ class ImageDocuments:
                 environ=self._environ,
                 limits=self._limits,
             )
+            self._opened = self._closing.enter_context(lent)
         return self._opened
 
     def _from_index(self, index: Index, platform: Platform) -> LockedPlatform:

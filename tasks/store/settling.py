@@ -1,6 +1,8 @@
-"""Settling: whole blobs get their names in a thread of its own, while the next ones come.
+"""Settling: blobs are put on the disk in a thread of its own, and get their names when whole.
 
-fsync waits for the disk, and a connection that waited with it would stand still meanwhile.
+fsync waits for the disk, and a connection that waited with it would stand still meanwhile. Of a
+large blob what has come is put there while the rest is coming, so that little is left to wait for
+in the end, and no other's fsync meets much of it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
     from .blob_store import PartialBlob
 
+STRETCH = 64 << 20
+"""How much of a blob is worth a wait for the disk, in bytes. A disk with a cache of its own takes
+long to write much of it out, and whatever else is asked of it waits meanwhile."""
 MANY = 3
 """With more blobs than that waiting, the disk is told of all before it is waited for."""
 
@@ -25,6 +30,7 @@ class Settling:
 
     def __init__(self) -> None:
         self._waiting: list[PartialBlob] = []
+        self._coming: list[PartialBlob] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_over = False
@@ -34,24 +40,38 @@ class Settling:
         """Settle and close a blob that was checked, in a moment."""
         with self._changed:
             self._waiting.append(partial.hand_over())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="settling", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._wake()
+
+    def hasten(self, partial: PartialBlob) -> None:
+        """Put what has come of a blob on the disk, in a moment, if that is a good deal."""
+        if partial.unsynced < STRETCH or partial in self._coming:
+            return
+        with self._changed:
+            self._coming.append(partial)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="settling", daemon=True)
+            self._thread.start()
+        self._changed.notify()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting:
+                while not self._waiting and not self._coming:
                     if self._is_over:
                         return
                     self._changed.wait()
                 taken, self._waiting = self._waiting, []
+                coming = [] if taken else [self._coming.pop(0)]
             if len(taken) > MANY:
                 for partial in taken:
                     partial.start_writeback()
             for partial in taken:
                 self._settle(partial)
+            for partial in coming:
+                partial.sync()
 
     def _settle(self, partial: PartialBlob) -> None:
         try:

@@ -13,6 +13,7 @@ import pytest
 from tasks.errors import AuthenticationFailed
 from tasks.oci.registry_settings import Registry
 from tests.support.certificates import Authority
+from tests.support.command import doit_oci, expect
 from tests.support.docker_registry import RegistryServer
 from tests.support.fake_registry import FakeRegistry, Handler
 from tests.support.guarded import (
@@ -184,7 +185,17 @@ def test_anonymous_token_pulls_a_public_image(
     assert puller.stored() >= {IMAGE.digest, *IMAGE.blobs}
     scopes = {asked["scope"] for asked in server.asked}
     assert scopes == {"repository:a:pull"}
-    assert len(server.asked) == 2  # one for the lock, one for the blobs
+    assert len(server.asked) == 1  # for the lock and for the blobs
+
+
+def test_one_command_asks_for_one_token(tmp_path: Path, authority: Authority) -> None:
+    with running_token_registry(tmp_path, authority, is_public=True) as (registry, server):
+        (tmp_path / "images.toml").write_text(
+            f'[[registry]]\nprefix = "{registry.host}"\ninsecure = true\n'
+            f'[images.a]\nimage = "{registry.host}/a:1"\n'
+        )
+        expect(doit_oci(tmp_path, "layout:a"))
+        assert len(server.asked) == 1
 
 
 def test_token_for_a_user(tmp_path: Path, puller: Puller, authority: Authority) -> None:

@@ -19,6 +19,7 @@ from tasks.store.registry.client import RegistryClient
 from tasks.store.registry.credentials import auth_files
 from tasks.store.registry.endpoint import Endpoint
 from tasks.store.registry.push import has_blob, push_blob, push_bytes, push_manifest
+from tasks.store.transports.sources import Sources
 from tests.support.certificates import Authority
 from tests.support.command import doit_oci
 from tests.support.docker_registry import RegistryServer, free_port, need, skopeo
@@ -143,7 +144,7 @@ def test_token_that_a_real_registry_takes_no_more_is_renewed_in_mid_pull(
         locked = puller.resolve(name)
         server.asked.clear()
         server.holds.append(2)
-        puller.progress = Dawdling()
+        puller.progress, puller.sources = Dawdling(), Sources()
         puller.fetch(name, locked, jobs=1)
     assert puller.stored() == {image.digest, *image.blobs}
     assert len(server.asked) > 1

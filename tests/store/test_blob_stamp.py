@@ -18,6 +18,7 @@ from tasks.oci.media_type import OCI_LAYER_GZIP
 from tasks.rootfs import LayerSource
 from tasks.store.blob_stamp import is_stamped
 from tasks.store.blob_store import BlobStore
+from tasks.store.settling import Settling
 from tests.support.layers import Images, item, tar
 
 STREAM = tar([item("f", "content" * 1000)])
@@ -35,7 +36,8 @@ def stamped(path: Path, digest: Digest = DIGEST) -> bool:
 def stored(place: Path) -> Path:
     store = BlobStore(place / "blobs")
     descriptor = Descriptor(media_type=OCI_LAYER_GZIP, digest=DIGEST, size=len(PACKED))
-    store.put_stream(descriptor, io.BytesIO(PACKED))
+    with Settling() as settling:
+        store.put_stream(descriptor, io.BytesIO(PACKED), settling)
     return store.path(DIGEST)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -17,7 +19,7 @@ from tasks.oci.descriptor import Descriptor
 from tasks.oci.digest import digest_bytes
 from tasks.store.atomic import write_atomic
 from tasks.store.blob_store import BlobStore, PartialBlob
-from tasks.store.settling import Settling
+from tasks.store.settling import STRETCH, Settling
 
 CONTENT = b"0123456789" * 1000
 
@@ -28,6 +30,11 @@ def described(content: bytes, algorithm: str = "sha256", size: int | None = None
         digest=digest_bytes(content, algorithm),
         size=len(content) if size is None else size,
     )
+
+
+def put_stream(store: BlobStore, descriptor: Descriptor, stream: BinaryIO) -> None:
+    with Settling() as settling:
+        store.put_stream(descriptor, stream, settling)
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def test_stream_is_stored_under_its_digest(
 ) -> None:
     descriptor = described(content, algorithm)
     assert not store.has_blob(descriptor)
-    store.put_stream(descriptor, io.BytesIO(content))
+    put_stream(store, descriptor, io.BytesIO(content))
     assert store.has_blob(descriptor)
     with store.open_blob(descriptor) as reader:
         assert reader.read() == content
@@ -63,7 +70,7 @@ def test_wrong_stream_gets_no_name(
     store: BlobStore, descriptor: Descriptor, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        store.put_stream(descriptor, io.BytesIO(CONTENT))
+        put_stream(store, descriptor, io.BytesIO(CONTENT))
     assert not list(store.digests())
 
 
@@ -85,7 +92,7 @@ def test_blob_of_another_size_is_not_there_and_is_replaced(store: BlobStore) -> 
     assert not store.has_blob(descriptor)
     with pytest.raises(SizeMismatch):
         store.open_blob(descriptor)
-    store.put_stream(descriptor, io.BytesIO(CONTENT))
+    put_stream(store, descriptor, io.BytesIO(CONTENT))
     assert store.path(descriptor.digest).read_bytes() == CONTENT
 
 
@@ -105,7 +112,8 @@ def test_partial_blob_is_continued_where_it_was_left(store: BlobStore) -> None:
     with store.partial(descriptor) as partial:
         assert partial.offset == 4321
         partial.write(CONTENT[4321:])
-        partial.commit()
+        partial.check()
+        partial.settle()
     assert store.has_blob(descriptor)
     assert not list(store.tmp.iterdir())
 
@@ -134,7 +142,8 @@ with store.partial(described(CONTENT)) as partial:
     print("half", flush=True)
     sys.stdin.read(1)
     partial.write(CONTENT[5000:])
-    partial.commit()
+    partial.check()
+    partial.settle()
 print("done", flush=True)
 """
 
@@ -247,3 +256,46 @@ def test_failure_of_the_pull_is_what_is_raised(store: BlobStore) -> None:
     with pytest.raises(ZeroDivisionError):
         settle(taken(store, CONTENT), failure=ZeroDivisionError())
     assert store.has_blob(described(CONTENT))
+
+
+LARGE = bytes(2 * STRETCH + 1)
+
+
+def test_large_blob_is_on_the_disk_before_it_is_whole(store: BlobStore) -> None:
+    """The thread that puts it there takes its time; what is asked is that it does so meanwhile."""
+    with Settling() as settling, store.partial(described(LARGE)) as partial:
+        partial.write(LARGE[:STRETCH])
+        assert partial.unsynced == STRETCH
+        settling.hasten(partial)
+        while partial.unsynced:
+            time.sleep(0.001)
+        partial.write(LARGE[STRETCH:])
+        partial.check()
+        settling.take(partial)
+    assert store.has_blob(described(LARGE))
+
+
+def test_blob_that_was_closed_is_hastened_in_vain(store: BlobStore) -> None:
+    with Settling() as settling:
+        with store.partial(described(LARGE)) as partial:
+            partial.write(LARGE[:STRETCH])
+        settling.hasten(partial)
+    assert partial.path.stat().st_size == STRETCH
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_disk_that_fails_on_the_way_gives_no_name(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The kernel tells of a failed write once: here the first time, in mid-blob or at its end."""
+    works = getattr(os, call)
+
+    def fail(descriptor: int) -> None:
+        monkeypatch.setattr(os, call, works)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StoreError, match="Input/output error"):
+        put_stream(store, described(LARGE), io.BytesIO(LARGE))
+    assert not store.has_blob(described(LARGE))
+    assert not list(store.tmp.iterdir())

@@ -19,6 +19,7 @@ from tasks.resolve import resolve_image
 from tasks.store.blob_store import BlobStore
 from tasks.store.registry.connection import CHOICE
 from tasks.store.registry.limits import Limits
+from tasks.store.transports.sources import Sources
 
 QUICK = Limits(
     connect_timeout=30,
@@ -43,12 +44,15 @@ class Noting(Silent):
 
 @dataclass
 class Puller:
-    """A state directory, and an environment of its own with nothing of this machine in it."""
+    """A state directory, and an environment of its own with nothing of this machine in it.
+
+    It is one process: what was asked once is asked over the same connection again."""
 
     state: Path
     environ: dict[str, str]
     progress: Noting = field(default_factory=Noting)
     limits: Limits = QUICK
+    sources: Sources = field(default_factory=Sources)
 
     @property
     def blobs(self) -> Path:
@@ -78,6 +82,7 @@ class Puller:
             progress=self.progress,
             environ=self.environ,
             limits=self.limits,
+            sources=self.sources,
         )
 
     def fetch(
@@ -97,6 +102,7 @@ class Puller:
             progress=self.progress,
             environ=self.environ,
             limits=self.limits,
+            sources=self.sources,
             **more,
         )
 

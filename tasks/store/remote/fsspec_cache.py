@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...errors import DeclarationError, RegistryError, SizeMismatch, StoreError
+from ..settling import Settling
 from .cache import RECORD_LIMIT
 from .deadline import within
 
@@ -76,10 +77,10 @@ class FsspecCache:
         return found
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
-        with ThreadPoolExecutor(JOBS) as pool:
-            return sum(pool.map(lambda each: self._fetch_one(each, store), descriptors))
+        with Settling() as settling, ThreadPoolExecutor(JOBS) as pool:
+            return sum(pool.map(lambda each: self._fetch_one(each, store, settling), descriptors))
 
-    def _fetch_one(self, descriptor: Descriptor, store: BlobStore) -> int:
+    def _fetch_one(self, descriptor: Descriptor, store: BlobStore, settling: Settling) -> int:
         moved = 0
         with store.partial(descriptor) as part:
             if not part.is_stored:
@@ -87,7 +88,9 @@ class FsspecCache:
                 for chunk in self._chunks(self._blob(descriptor)):
                     part.write(chunk)
                     moved += len(chunk)
-                part.commit()
+                    settling.hasten(part)
+                part.check()
+                settling.take(part)
         return moved
 
     def has_blob(self, descriptor: Descriptor) -> bool:

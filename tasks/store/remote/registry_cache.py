@@ -59,7 +59,7 @@ class RegistryCache:
         self._writer: RegistryClient | None = None
 
     def load(self, key: str) -> bytes | None:
-        with self._source(tag(key)) as source:
+        with contextlib.closing(self._source(tag(key))) as source:
             try:
                 return source.document().raw
             except ManifestUnknown:
@@ -68,7 +68,7 @@ class RegistryCache:
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
         # In a cache the image's manifest is a blob like any other.
         blobs = [each.replacing(media_type=BLOB) for each in descriptors]
-        with self._source("blobs") as source:
+        with contextlib.closing(self._source("blobs")) as source:
             return source.fetch(blobs, store=store, jobs=JOBS)
 
     def has_blob(self, descriptor: Descriptor) -> bool:

@@ -104,8 +104,13 @@ class Worker:
         if partial.is_stored:
             item.outcome = "reused"
             return
+
+        def advance(count: int) -> None:
+            item.advance(count)
+            self._settling.hasten(partial)
+
         item.advance(partial.offset)
-        self._from_any(partial, item.advance, begun)
+        self._from_any(partial, advance, begun)
         self._settling.take(partial)
         item.outcome = "done"
 

@@ -20,8 +20,7 @@ from .source import RawDocument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
-    from typing import Self, TypeVar
+    from typing import TypeVar
 
     from ...oci.descriptor import Descriptor
     from ...oci.digest import Digest
@@ -159,17 +158,6 @@ class RegistrySource:
     def close(self) -> None:
         for client in self._clients:
             client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def is_document(descriptor: Descriptor) -> bool:

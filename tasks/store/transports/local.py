@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from ...errors import DigestMismatch
 from ...oci.descriptor import Descriptor
@@ -14,6 +13,7 @@ from ...oci.manifest import CONFIG_LIMIT
 from ...oci.reference import ImageReference
 from ...progress import Progress
 from ..blob_store import BlobStore
+from ..settling import Settling
 from .files import Files, read_file, unreadable
 from .source import RawDocument
 
@@ -46,21 +46,23 @@ class LocalSource:
         return self.verified(self.blob_name(descriptor.digest), descriptor.digest, CONFIG_LIMIT)
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore, jobs: int) -> int:
-        moved = 0
-        for descriptor in descriptors:
-            item = self.progress.start("blob", descriptor.digest.short, descriptor.size)
-            outcome = "failed"
-            try:
-                with self.open_blob(descriptor.digest) as stream:
-                    told = partial(self.progress.advance, item)
-                    fresh = store.put_stream(descriptor, stream, told)
-                moved += descriptor.size if fresh else 0
-                outcome = "done" if fresh else "reused"
-            except OSError as error:
-                raise unreadable(self.subject, str(descriptor.digest), error) from error
-            finally:
-                self.progress.finish(item, outcome)
-        return moved
+        with Settling() as settling:
+            return sum(self._copy(each, store, settling) for each in descriptors)
+
+    def _copy(self, descriptor: Descriptor, store: BlobStore, settling: Settling) -> int:
+        """Store a blob, and return how many bytes that took."""
+        item = self.progress.start("blob", descriptor.digest.short, descriptor.size)
+        outcome = "failed"
+        try:
+            with self.open_blob(descriptor.digest) as stream:
+                told = partial(self.progress.advance, item)
+                fresh = store.put_stream(descriptor, stream, settling, told)
+            outcome = "done" if fresh else "reused"
+        except OSError as error:
+            raise unreadable(self.subject, str(descriptor.digest), error) from error
+        finally:
+            self.progress.finish(item, outcome)
+        return descriptor.size if fresh else 0
 
     def tags(self) -> list[str]:
         return []
@@ -81,14 +83,3 @@ class LocalSource:
 
     def close(self) -> None:
         self.files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

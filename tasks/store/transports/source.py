@@ -8,8 +8,7 @@ from ...value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
-    from typing import Protocol, Self
+    from typing import Protocol
 
     from ...oci.descriptor import Descriptor
     from ...oci.digest import Digest
@@ -50,15 +49,6 @@ class ImageSource(Protocol):
         """The tags or names that stand beside the image."""
 
     def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 def open_source(
