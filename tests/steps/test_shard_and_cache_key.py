@@ -11,7 +11,7 @@ from tasks.errors import DeclarationError
 from tasks.oci.platform import Platform
 from tasks.shard import parse_shard, shard, shard_of
 
-GOLDEN_SPLIT = [5, 2, 1, 1, 3, 3, 1, 2, 2, 4, 4, 5]
+GOLDEN_SPLIT = [4, 3, 4, 2, 1, 5, 2, 5, 2, 2, 5, 5]
 KEYS = {f"image-{number}": f"{number:064x}" for number in range(1000)}
 
 
@@ -41,6 +41,14 @@ def test_one_machine_more_moves_only_what_it_takes() -> None:
     moved = [key for key in KEYS.values() if shard_of(key, 8) != shard_of(key, 9)]
     assert 50 < len(moved) < 190
     assert {shard_of(key, 9) for key in moved} == {9}
+
+
+def test_any_number_of_machines_is_as_quick_as_a_few() -> None:
+    count = 10**12
+    found = {shard_of(key, count) for key in KEYS.values()}
+    assert len(found) > 990
+    assert min(found) >= 1
+    assert max(found) <= count
 
 
 def test_the_split_is_the_golden_one() -> None:
