@@ -22,7 +22,7 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter, ZeroReporter
 from doit.task import Task
 
-from .errors import DoitOciError
+from .errors import DeclarationError, DoitOciError
 from .interrupt import status_of
 from .project.plan import Options, Plan
 from .step import Work, is_current, perform, refusal
@@ -39,6 +39,8 @@ ALL_CHECKS = "check"
 """The word that runs every check, also after one that fails; they wait more than they work, so they
 run side by side."""
 WRONG_WORDS = 3
+MOST_THREADS = 500
+"""doit starts as many as were asked for, whether or not there is work for them."""
 
 
 class Act:
@@ -260,6 +262,9 @@ class Ours:
         except CmdParseError as error:
             # doit's words hold a dump of every option that there is.
             said = str(error).removeprefix("Error parsing Command: ").partition(" (parsing ")[0]
+            _, is_number, given = said.strip().partition("invalid literal for int() with base 10: ")
+            if is_number:
+                said = f"expected a whole number, got {given}"
             name = self.name  # type: ignore[attr-defined]
             status = WRONG_WORDS
             hint = f"`doit-oci help {name}` shows its options"
@@ -319,6 +324,9 @@ class Run(Ours, StockRun):  # type: ignore[misc]
 
     def _run(self, outfile: Any, **rest: Any) -> int:
         count = int(rest.get("num_process") or 0)
+        if count < 0:
+            raise DeclarationError("expected a whole number from 1", subject=f"-n {count}")
+        count = rest["num_process"] = min(count, MOST_THREADS)
         if count < 2 or rest.get("par_type") != "thread":
             return int(super()._execute(outfile, **rest) or 0)
         from .store.layers.forks import Forks

@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+AHEAD = 8
+"""Images that may be fetched while as many as were asked for are unpacked."""
+
+
 class Turns:
-    """With ``-n N`` there are N pieces of work at a time, and beside them N that fetch: those wait
-    for the network and the disk for most of their time, so that no core has to."""
+    """With ``-n N`` there are N pieces of work at a time, and beside them some that fetch: those
+    wait for the network and the disk for most of their time, so that no core has to."""
 
     def __init__(self, count: int, call: Callable[[dict[str, Any], Progress], Any]) -> None:
         """``call`` has another process do what one with threads cannot."""
         self.call = call
         self._working, self._fetching = Semaphore(count), Semaphore(count)
         self._is_over = False
-        self.workers = 2 * count
+        self.workers = count + min(count, AHEAD)
 
     @contextmanager
     def turn(self, *, fetches: bool) -> Iterator[None]:

@@ -127,6 +127,24 @@ def test_what_unpacks_beside_threads_was_forked_before_there_were_any(tmp_path: 
     expect(doit_oci(tmp_path, "verify"))
 
 
+@pytest.mark.parametrize(
+    ("count", "status", "said"),
+    [
+        ("1000000000000", 0, ""),
+        ("0", 0, ""),
+        ("-1", 3, "-n -1: expected a whole number from 1"),
+        ("two", 3, "expected a whole number, got 'two'"),
+    ],
+)
+def test_any_number_of_pieces_of_work_may_be_asked_for(
+    count: str, status: int, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "images.toml").write_text('[images.a]\nimage = "builtin:hello-world"\n')
+    done = doit_oci(tmp_path, "bundle", "-n", count)
+    expect(done, status)
+    assert said in done.stderr.decode()
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_no_more_work_goes_on_than_was_asked_for(count: int) -> None:
     """One more than that has its turn when another one has had it, and none at the end."""

@@ -18,15 +18,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+MOST = 8
+"""Processes that are forked for whatever may come; more are started when they are needed."""
+
+
 class Forks:
-    """``count`` processes, or none where it is too late to fork. Whoever makes it closes it."""
+    """``count`` processes, or fewer where it is too late to fork or the host has no room for them.
+
+    Whoever makes it closes it.
+    """
 
     def __init__(self, count: int, progress: Progress) -> None:
         self._free: list[_Fork] = []
         resume = progress.pause()
         try:
-            for _ in range(count if may_fork() else 0):
+            for _ in range(min(count, MOST) if may_fork() else 0):
                 self._free.append(_Fork(self._free))
+        except OSError:
+            # Starting one will meet the same, and say so.
+            pass
         finally:
             resume()
 
@@ -62,7 +72,12 @@ class _Fork:
     def __init__(self, others: list[_Fork]) -> None:
         requests, self.requests = os.pipe()
         answers, written = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            for fd in (requests, self.requests, answers, written):
+                os.close(fd)
+            raise
         if self.pid == 0:
             # Whoever held another one's end would keep it from ending.
             for fd in (self.requests, answers, *(x.requests for x in others)):
