@@ -19,7 +19,7 @@ from tasks.oci.descriptor import Descriptor
 from tasks.oci.digest import digest_bytes
 from tasks.store.atomic import write_atomic
 from tasks.store.blob_store import BlobStore, PartialBlob
-from tasks.store.settling import STRETCH, Settling
+from tasks.store.settling import Settling
 
 CONTENT = b"0123456789" * 1000
 
@@ -258,31 +258,43 @@ def test_failure_of_the_pull_is_what_is_raised(store: BlobStore) -> None:
     assert store.has_blob(described(CONTENT))
 
 
-LARGE = bytes(2 * STRETCH + 1)
+SHORT = 1 << 20
+LARGE = bytes(2 * SHORT + 1)
 
 
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blobs of a few megabytes are as large as others of hundreds."""
+    monkeypatch.setattr("tasks.store.settling.STRETCH", SHORT)
+
+
+@pytest.mark.usefixtures("short_stretches")
 def test_large_blob_is_on_the_disk_before_it_is_whole(store: BlobStore) -> None:
     """The thread that puts it there takes its time; what is asked is that it does so meanwhile."""
     with Settling() as settling, store.partial(described(LARGE)) as partial:
-        partial.write(LARGE[:STRETCH])
-        assert partial.unsynced == STRETCH
+        partial.write(LARGE[:SHORT])
+        assert partial.unsynced == SHORT
         settling.hasten(partial)
-        while partial.unsynced:
+        deadline = time.monotonic() + 60
+        while partial.unsynced and time.monotonic() < deadline:
             time.sleep(0.001)
-        partial.write(LARGE[STRETCH:])
+        assert partial.unsynced == 0
+        partial.write(LARGE[SHORT:])
         partial.check()
         settling.take(partial)
     assert store.has_blob(described(LARGE))
 
 
+@pytest.mark.usefixtures("short_stretches")
 def test_blob_that_was_closed_is_hastened_in_vain(store: BlobStore) -> None:
     with Settling() as settling:
         with store.partial(described(LARGE)) as partial:
-            partial.write(LARGE[:STRETCH])
+            partial.write(LARGE[:SHORT])
         settling.hasten(partial)
-    assert partial.path.stat().st_size == STRETCH
+    assert partial.path.stat().st_size == SHORT
 
 
+@pytest.mark.usefixtures("short_stretches")
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
 def test_disk_that_fails_on_the_way_gives_no_name(
     store: BlobStore, monkeypatch: pytest.MonkeyPatch, call: str
