@@ -131,7 +131,7 @@ def exec_in(
     supervisor = Supervisor(stop_signal=signal.SIGTERM, stop_grace=10.0, timeout=None)
     process = write_process(
         found.folder,
-        found.name,
+        found.record,
         args,
         terminal=has_terminal,
         user=user,

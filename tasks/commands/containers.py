@@ -61,7 +61,7 @@ class Exec(ContainerCommand):
             "long": "user",
             "type": str,
             "default": "",
-            "help": "as this uid[:gid]",
+            "help": "as this UID or NAME, and :GID or :GROUP",
         },
         {
             "name": "workdir",

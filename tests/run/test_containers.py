@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,38 @@ def test_exec_runs_beside_the_container(anyone: Bundle, runtime: str) -> None:
     assert (done.returncode, done.stderr) == (6, b"err\n")
     assert done.stdout == b"piped\n/mark\nA=b\n"
     containers.delete_container(run_dir=anyone.run_dir, name="box", force=True)
+
+
+ACCOUNTS = (
+    "echo boss:x:0:0::/:/bin/sh >> /etc/passwd; echo app:x:7:8::/:/bin/sh >> /etc/passwd; "
+    "echo staff:x:9: > /etc/group; echo more:x:10:app >> /etc/group; sleep 1000"
+)
+
+
+def exec_id(box: Bundle, user: str) -> Any:
+    words = {"run_dir": str(box.run_dir), "name": "box", "args": ["id"], "user": user}
+    return box.call("tasks.containers", "exec_in", **words)
+
+
+def test_exec_as_a_user_that_the_container_made(anyone: Bundle, runtime: str) -> None:
+    _detach(anyone, "sh", "-c", ACCOUNTS, runtime=runtime)
+    wait_for(lambda: _has_process(anyone, "sleep 1000"))
+    assert exec_id(anyone, "boss").stdout.startswith(b"uid=0")
+    if anyone.user is None:
+        said = [exec_id(anyone, user).stdout.split() for user in ("app", "app:staff", "7:1")]
+        groups = [word for words in said for word in words]
+        assert groups == [
+            *(b"uid=7(app)", b"gid=8", b"groups=10(more)"),
+            *(b"uid=7(app)", b"gid=9(staff)"),
+            *(b"uid=7(app)", b"gid=1"),
+        ]
+    done = exec_id(anyone, "nobody")
+    assert done.returncode == 1
+    assert (
+        b"does not know the user 'nobody': its /etc/passwd has no user of that name" in done.stderr
+    )
+    containers.delete_container(run_dir=anyone.run_dir, name="box", force=True)
+    anyone.assert_nothing_left()
 
 
 def test_a_container_that_cannot_start_is_not_kept(box: Bundle, runtime: str) -> None:

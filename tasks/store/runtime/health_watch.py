@@ -127,8 +127,7 @@ class Watch:
 
     def _ask(self, start: float, mask: set[int]) -> Probe:
         if not self._process:
-            name = self._record["name"]
-            self._process = write_process(self._folder, name, self._check.args)
+            self._process = write_process(self._folder, self._record, self._check.args)
         reader, writer = os.pipe()
         try:
             child = start_in_namespaces(
