@@ -22,12 +22,12 @@ from .blob_stamp import is_stamped, stamp
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import hashlib
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import BinaryIO
 
-    from .settling import Settling
+    from .settling import Settling, Telling
 
 CHUNK = 1 << 20
 WRITEBACK = 8 << 20
@@ -118,7 +118,7 @@ class BlobStore:
         descriptor: Descriptor,
         stream: BinaryIO,
         settling: Settling,
-        advance: Callable[[int], None] = lambda _: None,
+        telling: Telling | None = None,
     ) -> bool:
         """Store what a stream holds; False where the blob is there already.
 
@@ -132,10 +132,11 @@ class BlobStore:
             view = memoryview(buffer)
             while count := stream.readinto(buffer):  # type: ignore[attr-defined]
                 partial.write(view[:count])
-                advance(count)
+                if telling is not None:
+                    telling.advance(count)
                 settling.hasten(partial)
             partial.check()
-            settling.take(partial)
+            settling.take(partial, telling)
         return True
 
     def partial(self, descriptor: Descriptor) -> PartialBlob:

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ..oci.descriptor import Descriptor
+    from ..progress import Progress
     from .blob_store import PartialBlob
 
 STRETCH = 64 << 20
@@ -22,6 +24,29 @@ MANY = 3
 """With more blobs than that waiting, the disk is told of all before it is waited for."""
 
 
+class Telling:
+    """Tells of one blob from when it is taken up until it has its name, is reused or failed."""
+
+    def __init__(self, progress: Progress, descriptor: Descriptor) -> None:
+        self._progress = progress
+        self._item = progress.start("blob", descriptor.digest.short, descriptor.size)
+        self.outcome = "failed"
+        self.is_handed_over = False
+
+    def advance(self, count: int) -> None:
+        self._progress.advance(self._item, count)
+
+    def finish(self, outcome: str) -> None:
+        self._progress.finish(self._item, outcome)
+
+    def __enter__(self) -> Telling:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if not self.is_handed_over:
+            self.finish(self.outcome)
+
+
 class Settling:
     """Blobs that were checked come in from any thread; leaving helps until all have their names.
 
@@ -29,17 +54,19 @@ class Settling:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[PartialBlob] = []
+        self._waiting: list[tuple[PartialBlob, Telling | None]] = []
         self._coming: list[PartialBlob] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_over = False
         self._failure: Exception | None = None
 
-    def take(self, partial: PartialBlob) -> None:
-        """Settle and close a blob that was checked, in a moment."""
+    def take(self, partial: PartialBlob, telling: Telling | None = None) -> None:
+        """Settle and close a blob that was checked, in a moment, and tell that it is done."""
+        if telling is not None:
+            telling.is_handed_over = True
         with self._changed:
-            self._waiting.append(partial.hand_over())
+            self._waiting.append((partial.hand_over(), telling))
             self._wake()
 
     def hasten(self, partial: PartialBlob) -> None:
@@ -66,20 +93,24 @@ class Settling:
                 taken, self._waiting = self._waiting, []
                 coming = [] if taken else [self._coming.pop(0)]
             if len(taken) > MANY:
-                for partial in taken:
+                for partial, _ in taken:
                     partial.start_writeback()
-            for partial in taken:
-                self._settle(partial)
+            for partial, telling in taken:
+                self._settle(partial, telling)
             for partial in coming:
                 partial.sync()
 
-    def _settle(self, partial: PartialBlob) -> None:
+    def _settle(self, partial: PartialBlob, telling: Telling | None) -> None:
+        outcome = "failed"
         try:
             partial.settle()
+            outcome = "done"
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             self._failure = self._failure or error
         finally:
             partial.close()
+            if telling is not None:
+                telling.finish(outcome)
 
     def __enter__(self) -> Settling:
         return self

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from tasks.errors import ContentError, DigestMismatch, OfflineError, RegistryErr
 from tasks.oci.registry_settings import Mirror, Registry
 from tests.support.fake_registry import SIZE, FakeRegistry, Handler, add_big
 from tests.support.images import layer, make_image
-from tests.support.pulling import QUICK, Puller
+from tests.support.layers import item, tar
+from tests.support.layout import write_layout
+from tests.support.pulling import QUICK, Noting, Puller
 from tests.support.serving import serving
 
 
@@ -34,6 +37,38 @@ def test_every_blob_is_fetched_once_and_then_never_again(
     assert puller.fetch(name, locked)["blobs"] == "0"
     assert len(fake_registry.asked) == before
     assert not puller.leftovers()
+
+
+class Looking(Noting):
+    """Looks at what is in the store whenever a blob is told to be done."""
+
+    def __init__(self, blobs: Path) -> None:
+        super().__init__()
+        self.blobs = blobs
+        self.begun: list[str] = []
+        self.done: list[tuple[str, bool]] = []
+
+    def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
+        self.begun.append(subject)
+        return len(self.begun) - 1
+
+    def finish(self, item: int, outcome: str = "done") -> None:
+        subject = self.begun[item]
+        self.done.append((outcome, any(self.blobs.glob(f"sha256/{subject}*"))))
+
+
+@pytest.mark.parametrize("place", ["registry", "layout"])
+def test_blob_is_done_when_it_has_its_name(
+    place: str, fake_registry: FakeRegistry, puller: Puller
+) -> None:
+    puller.progress = looking = Looking(puller.blobs)
+    if place == "registry":
+        fake_registry.add(make_image(*(layer(seed=n, size=9000 * n) for n in (1, 2, 3, 4))))
+        puller.pull(f"{fake_registry.host}/a:1")
+    else:
+        write_layout(puller.state / "layout", *(tar([item("f", "x" * n)]) for n in (1, 2, 3, 4)))
+        puller.pull("oci:layout")
+    assert looking.done == [("done", True)] * 4
 
 
 def test_largest_blob_is_asked_for_first(fake_registry: FakeRegistry, puller: Puller) -> None:

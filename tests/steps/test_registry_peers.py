@@ -123,13 +123,15 @@ def test_nothing_secret_is_said_or_left_on_the_disk(
 
 
 class Dawdling(Noting):
-    """Takes its time after the first blob."""
+    """Takes its time before the second blob."""
 
-    pause = 3.5
+    count = 0
 
-    def finish(self, item: int, outcome: str = "done") -> None:
-        time.sleep(self.pause)
-        self.pause = 0
+    def start(self, kind: str, subject: str, total: int | None = None, why: str = "") -> int:
+        self.count += kind == "blob"
+        if self.count == 2:
+            time.sleep(3.5)
+        return 0
 
 
 def test_token_that_a_real_registry_takes_no_more_is_renewed_in_mid_pull(
@@ -147,7 +149,7 @@ def test_token_that_a_real_registry_takes_no_more_is_renewed_in_mid_pull(
         puller.progress, puller.sources = Dawdling(), Sources()
         puller.fetch(name, locked, jobs=1)
     assert puller.stored() == {image.digest, *image.blobs}
-    assert len(server.asked) > 1
+    assert (puller.progress.count, len(server.asked)) == (4, 2)
 
 
 def test_registry_at_an_ipv6_address(

@@ -6,6 +6,7 @@ import threading
 
 from ...errors import ContentError, RegistryError
 from ...oci.digest import new_hash
+from ..settling import Telling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ class Worker:
 
         item.advance(partial.offset)
         self._from_any(partial, advance, begun)
-        self._settling.take(partial)
-        item.outcome = "done"
+        self._settling.take(partial, item)
 
     def telling(self, descriptor: Descriptor) -> Telling:
         return Telling(self._progress, descriptor)
@@ -134,21 +134,3 @@ class Worker:
                 self._progress.note(f"mirror {error.subject}: {error.message}; trying the next")
             finally:
                 self.moved += transfer.moved
-
-
-class Telling:
-    """Tells of one blob from when it is taken up until it is done, reused or failed."""
-
-    def __init__(self, progress: Progress, descriptor: Descriptor) -> None:
-        self._progress = progress
-        self._item = progress.start("blob", descriptor.digest.short, descriptor.size)
-        self.outcome = "failed"
-
-    def advance(self, count: int) -> None:
-        self._progress.advance(self._item, count)
-
-    def __enter__(self) -> Telling:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._progress.finish(self._item, self.outcome)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import BinaryIO
 
 from ...errors import DigestMismatch
@@ -13,7 +12,7 @@ from ...oci.manifest import CONFIG_LIMIT
 from ...oci.reference import ImageReference
 from ...progress import Progress
 from ..blob_store import BlobStore
-from ..settling import Settling
+from ..settling import Settling, Telling
 from .files import Files, read_file, unreadable
 from .source import RawDocument
 
@@ -51,17 +50,13 @@ class LocalSource:
 
     def _copy(self, descriptor: Descriptor, store: BlobStore, settling: Settling) -> int:
         """Store a blob, and return how many bytes that took."""
-        item = self.progress.start("blob", descriptor.digest.short, descriptor.size)
-        outcome = "failed"
-        try:
-            with self.open_blob(descriptor.digest) as stream:
-                told = partial(self.progress.advance, item)
-                fresh = store.put_stream(descriptor, stream, settling, told)
-            outcome = "done" if fresh else "reused"
-        except OSError as error:
-            raise unreadable(self.subject, str(descriptor.digest), error) from error
-        finally:
-            self.progress.finish(item, outcome)
+        with Telling(self.progress, descriptor) as item:
+            try:
+                with self.open_blob(descriptor.digest) as stream:
+                    fresh = store.put_stream(descriptor, stream, settling, item)
+            except OSError as error:
+                raise unreadable(self.subject, str(descriptor.digest), error) from error
+            item.outcome = "reused"
         return descriptor.size if fresh else 0
 
     def tags(self) -> list[str]:
