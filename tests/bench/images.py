@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -37,6 +38,13 @@ class Lab:
     def image(self, name: str) -> Path:
         """The image layout of small, medium or large."""
         return self.place / "images" / name
+
+    def served(self) -> float:
+        """Seconds of processor that the registry has taken so far: it has the same cores."""
+        assert self._server is not None
+        stat = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
+        user, system = stat[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self) -> Self:
         self.place.mkdir(parents=True, exist_ok=True)
