@@ -8,9 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -301,13 +302,24 @@ def test_disk_that_fails_on_the_way_gives_no_name(
 ) -> None:
     """The kernel tells of a failed write once: here the first time, in mid-blob or at its end."""
     works = getattr(os, call)
+    told = threading.Event()
 
     def fail(descriptor: int) -> None:
         monkeypatch.setattr(os, call, works)
+        told.set()
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    class Stream(io.BytesIO):
+        """Ends when the disk has failed, where that is to be in mid-blob."""
+
+        def readinto(self, buffer: Any) -> int:
+            count = super().readinto(buffer)
+            if not count and call == "fdatasync":
+                told.wait(60)
+            return count
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(StoreError, match="Input/output error"):
-        put_stream(store, described(LARGE), io.BytesIO(LARGE))
+        put_stream(store, described(LARGE), Stream(LARGE))
     assert not store.has_blob(described(LARGE))
     assert not list(store.tmp.iterdir())
