@@ -66,12 +66,12 @@ def write_layout(
             store.verify(digest)
             _share(blobs / digest.algorithm / digest.encoded, _blob(destination, digest))
         index = index_json(manifests, tag)
-        # A sync would wait for all that is written beside it; its size tells what was cut short.
+        # A sync would wait for all that is written beside it; is_layout sees what was cut short.
         write_atomic(destination / "index.json", index, sync=False)
         _remove_others(destination, contents)
     except OSError as cause:
         raise store_error(cause, destination) from cause
-    return {"blobs": str(len(contents)), "index_bytes": str(len(index))}
+    return {"blobs": str(len(contents))}
 
 
 def index_json(manifests: Mapping[str, Descriptor], tag: str) -> bytes:
@@ -89,24 +89,20 @@ def index_json(manifests: Mapping[str, Descriptor], tag: str) -> bytes:
     return canonical({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
 
 
-def is_layout(
-    destination: Path, contents: Iterable[Digest], *, blobs: Path, index_bytes: int | None = None
-) -> bool:
-    """Whether the layout is whole: marker, index (of that size, if it is known) and every blob are
-    there."""
-    found = _size(destination / "index.json")
+def is_layout(destination: Path, contents: Iterable[Digest], *, blobs: Path, index: bytes) -> bool:
+    """Whether the layout is whole: marker, index and every blob are there."""
     return (
-        _size(destination / "oci-layout") == len(MARKER)
-        and (found > 0 if index_bytes is None else found == index_bytes)
+        _holds(destination / "oci-layout", MARKER)
+        and _holds(destination / "index.json", index)
         and all(_is_shared(destination, digest, blobs) for digest in contents)
     )
 
 
-def _size(path: Path) -> int:
+def _holds(path: Path, content: bytes) -> bool:
     try:
-        return path.stat().st_size
+        return path.read_bytes() == content
     except OSError:
-        return 0
+        return False
 
 
 def _is_shared(destination: Path, digest: Digest, blobs: Path) -> bool:

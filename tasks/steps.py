@@ -178,13 +178,10 @@ class Steps:
         def contents() -> list[Any]:
             return [descriptor.digest for descriptor in self.locking.image_blobs(image)]
 
-        def stands(facts: Facts) -> bool:
-            size = facts.get("index_bytes")
+        def stands(_: Facts) -> bool:
+            index = layout_step.index_json(manifests(), tag())
             return layout_step.is_layout(
-                destination,
-                contents(),
-                blobs=self.space.blobs,
-                index_bytes=None if size is None else int(size),
+                destination, contents(), blobs=self.space.blobs, index=index
             )
 
         def tag() -> str:

@@ -11,42 +11,27 @@ from doit.cmd_info import Info as StockInfo
 from doit.cmd_resetdep import ResetDep as StockResetDep
 from doit.cmd_strace import Strace as StockStrace
 
-from ..doit_bridge import Loader, Ours, ProjectCommand
+from ..doit_bridge import Ours, ProjectCommand
 
 
 class Info(Ours, StockInfo):  # type: ignore[misc]
     """``info TASK``"""
 
-    name = "info"
-    loader: Loader
-
 
 class Ignore(Ours, StockIgnore):  # type: ignore[misc]
     """``ignore TASK…``"""
-
-    name = "ignore"
-    loader: Loader
 
 
 class ResetDep(Ours, StockResetDep):  # type: ignore[misc]
     """``reset-dep [TASK…]``"""
 
-    name = "reset-dep"
-    loader: Loader
-
 
 class Strace(Ours, StockStrace):  # type: ignore[misc]
     """``strace TASK``"""
 
-    name = "strace"
-    loader: Loader
-
 
 class TabCompletion(Ours, StockTabCompletion):  # type: ignore[misc]
     """``tabcompletion``; ``completion`` is ours."""
-
-    name = "tabcompletion"
-    loader: Loader
 
 
 class DumpDB(ProjectCommand):

@@ -93,14 +93,15 @@ def test_what_a_power_cut_took_is_made_anew(project: Path, words: list[str]) -> 
     "name", ["layouts/a/index.json", "bundles/b/config.json", "provenance/b.json"]
 )
 @pytest.mark.parametrize("words", [["bundle:b"], ["bundle"]], ids=["one target", "all"])
-def test_a_file_that_a_power_cut_left_short_is_written_anew(
-    project: Path, name: str, words: list[str]
+@pytest.mark.parametrize("damage", ["short", "zeros"])
+def test_a_file_that_a_power_cut_damaged_is_written_anew(
+    project: Path, name: str, words: list[str], damage: str
 ) -> None:
     for _ in range(2):
         expect(doit_oci(project, *words))
     file = project / "build" / name
     content = file.read_bytes()
-    file.write_bytes(content[: len(content) // 2])
+    file.write_bytes(content[: len(content) // 2] if damage == "short" else bytes(len(content)))
     expect(doit_oci(project, *words, boot="second"))
     assert file.read_bytes() == content
 

@@ -1,14 +1,12 @@
 """Complete a layer whose pool lacks files that upper layers hid: only those are written.
 
 The layer's stream is read again from the start, verified as ever, and what the pool has is passed
-over. Each step of putting it in place leaves a layer that is what its index says.
+over.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from . import index
 from .pool import Metadata, Pool
@@ -39,13 +37,3 @@ class Completing(Pool):
 
     def add_node(self, number: int, member: Member, content: Content) -> None:
         """It is there."""
-
-
-def put_in_place(made: Path, layer: Path, *, pool: str, notes: str, last: tuple[str, ...]) -> None:
-    """Move what was missing into a layer's pool, then the files that say that it is there."""
-    for name in os.listdir(made / pool):
-        os.rename(made / pool / name, layer / pool / name)
-    with open(layer / notes, "ab") as file:
-        file.write((made / notes).read_bytes())
-    for name in last:
-        os.replace(made / name, layer / name)

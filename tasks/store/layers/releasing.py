@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ...boot import boot_id
-from . import completing, index, staging, unpack
+from . import index, staging, unpack
 from .build import Build, load_facts
 from .held import DamagedError, Held, forget_held
 from .materialise import AlteredLayer
@@ -84,13 +84,7 @@ def _put_in_place(
             os.pwrite(file.fileno(), record, place)
     facts |= {"boot": boot_id()}
     (made / unpack.LAYER_FILE).write_text(json.dumps(facts, sort_keys=True) + "\n")
-    completing.put_in_place(
-        made,
-        layer,
-        pool=unpack.POOL,
-        notes=unpack.UNREPRESENTED_FILE,
-        last=(unpack.INDEX_FILE, unpack.LAYER_FILE),
-    )
+    unpack.put_in_place(made, layer)
     if not facts["held"]:
         forget_held(layer)
     return facts

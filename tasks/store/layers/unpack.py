@@ -318,6 +318,17 @@ def _take_members(
         raise
 
 
+def put_in_place(made: Path, layer: Path) -> None:
+    """Move what a layer lacked into its pool, then the files that say that it is there: after each
+    step the layer is what its index says."""
+    for name in os.listdir(made / POOL):
+        os.rename(made / POOL / name, layer / POOL / name)
+    with open(layer / UNREPRESENTED_FILE, "ab") as file:
+        file.write((made / UNREPRESENTED_FILE).read_bytes())
+    for name in (INDEX_FILE, LAYER_FILE):
+        os.replace(made / name, layer / name)
+
+
 def place(pool: Path) -> list[int]:
     """What a pool that was copied, restored by a CI's cache or given to somebody else has another
     of: then nobody knows whether owners, attributes and times of its files are still theirs.

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ...progress import Progress
-from . import completing, index, staging, unpack
+from . import index, staging, unpack
 from .build import Build, load_facts
 from .cover import Cover, Records
 from .crew import Alone, Busy, Crew, Forked, keep_pages, may_fork
@@ -193,13 +193,7 @@ class Unpacking:
             made = self._work / f"layer-{position}"
             layer = self._build.layer_path(self._build.layers[position])
             if os.path.lexists(layer):
-                completing.put_in_place(
-                    made,
-                    layer,
-                    pool=unpack.POOL,
-                    notes=unpack.UNREPRESENTED_FILE,
-                    last=(unpack.INDEX_FILE, unpack.LAYER_FILE),
-                )
+                unpack.put_in_place(made, layer)
                 forget_held(layer)
                 remove_here(made)
             else:
