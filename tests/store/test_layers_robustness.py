@@ -23,6 +23,7 @@ from tasks.progress import Silent
 from tasks.rootfs import LayerSource
 from tasks.store.layers.builder import remove_tree
 from tasks.store.layers.index import pool_name
+from tests.support.bundles import wait_for
 from tests.support.layers import Images, item, tar
 from tests.support.trees import scan_entries
 
@@ -198,6 +199,9 @@ def damaged_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     def damage(name: str) -> Path:
         (layer,) = (place / "state/layers/sha256").glob("*[0-9a-f]")
         subprocess.run(["umount", str(place)], check=True)
+        # A test beside this one may be in a mount namespace that has a copy of ours for a moment.
+        devices = ["losetup", "--associated", str(image)]
+        wait_for(lambda: not subprocess.run(devices, check=True, capture_output=True).stdout)
         ask = ["debugfs", "-R", f"imap /{(layer / name).relative_to(place)}", str(image)]
         said = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
         found = re.search(r"located at block (\d+), offset (0x[0-9a-f]+)", said)

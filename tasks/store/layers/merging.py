@@ -13,11 +13,12 @@ from .listing import write_list
 from .materialise import AlteredLayer
 from .merge import LAYER_BYTES, Directory, Tree, layer_of
 from .source import over
-from .stack import Stack, load, save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from .stack import Stack
 
 
 WORTH_KEEPING = 4_000
@@ -115,6 +116,10 @@ class Merging:
             facts.append(found)
         for count in range(len(facts), 0, -1):
             place = self._build.layer_path(self._build.layers[count - 1])
+            if not (place / unpack.STACK_FILE).exists():
+                continue
+            from .stack import load
+
             stack = load(place, facts[:count])
             if stack is not None:
                 for each in facts[:count]:
@@ -130,6 +135,8 @@ class Merging:
             and self._entries > WORTH_KEEPING
             and self.tree.is_light()
         ):
+            from .stack import save
+
             place = self._build.layer_path(self._build.layers[count - 1])
             with suppress(OSError):
                 self._stack = save(place, self.tree, self._facts, self._work)

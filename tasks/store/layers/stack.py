@@ -21,6 +21,7 @@ from pathlib import Path
 from ...boot import boot_id
 from .listing import NOTHING, write_list
 from .merge import Directory, Tree, layer_of
+from .unpack import STACK_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     Facts = list[dict[str, Any]]
 
-STACK_FILE, LISTING_FILE, LISTED_FILE = "stack", "listing", "listed"
+LISTING_FILE, LISTED_FILE = "listing", "listed"
 FORMAT = 1
 BUFFER = 1 << 17
 

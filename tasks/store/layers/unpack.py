@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LAYER_FILE = "layer.json"
 INDEX_FILE = "index"
+STACK_FILE = "stack"
 UNREPRESENTED_FILE = "unrepresented"
 POOL = "pool"
 SINGLE = "single"

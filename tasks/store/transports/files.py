@@ -9,12 +9,17 @@ import io
 import os
 import posixpath
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, BinaryIO, Protocol
 
 from ...errors import ContentError, SizeMismatch
+from ...value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import IO, BinaryIO, Protocol
+else:
+    Protocol = object
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 ENTRY_LIMIT = 100_000
@@ -50,8 +55,7 @@ def unreadable(subject: str, name: str, error: OSError) -> ContentError:
     return ContentError(f"{name}: {error.strerror or 'cannot be read'}", subject=subject)
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Value, kw_only=False):
     """Files below a folder."""
 
     root: Path

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import BinaryIO
-
 from ...errors import DigestMismatch
-from ...oci.descriptor import Descriptor
 from ...oci.digest import Digest, digest_bytes
 from ...oci.manifest import CONFIG_LIMIT
-from ...oci.reference import ImageReference
-from ...progress import Progress
-from ..blob_store import BlobStore
 from ..settling import Settling, Telling
-from .files import Files, read_file, unreadable
+from .files import read_file, unreadable
 from .source import RawDocument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from ...oci.descriptor import Descriptor
+    from ...oci.reference import ImageReference
+    from ...progress import Progress
+    from ..blob_store import BlobStore
+    from .files import Files
 
 
 class LocalSource:
