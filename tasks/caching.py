@@ -75,7 +75,7 @@ class Caching:
     def key(self, name: str) -> str | None:
         """The key of a bundle that has been built somewhere before."""
         bundle = self.plan.bundle(name)
-        found = self.plan.lock.bundle(name, str(self.plan.platform(bundle)))
+        found = self.plan.locked_bundle(name, str(self.plan.platform(bundle)))
         return found[0] if found else None
 
     def pull(self, name: str) -> Moved | None:

@@ -84,7 +84,7 @@ class Locking:
                 self._resolve(image)
         finally:
             if self.plan.unsaved.images:
-                self.flush()
+                self.settle()
 
     def _resolve(self, image: str) -> None:
         known = self.plan.locked_image(image)
@@ -129,7 +129,7 @@ class Locking:
         from .store.bundle_digest import bundle_digest
 
         bundle = self.plan.bundle(name)
-        locked = self.plan.lock.bundle(name, str(self.plan.platform(bundle)))
+        locked = self.plan.locked_bundle(name, str(self.plan.platform(bundle)))
         entries, config = self.space.entries(name), self.space.config_json(name)
         if bundle.image not in images or locked is None:
             return False
@@ -207,9 +207,10 @@ class Locking:
             content = now.to_bytes()
             if not self.space.lock.exists() or self.space.lock.read_bytes() != content:
                 write(content)
+            # In this order: another thread looks among what is unsaved first.
+            self.plan.lock = now
             unsaved.images.clear()
             unsaved.bundles.clear()
-            self.plan.lock = now
         unsaved.saved(started, time.monotonic())
 
     def _save_soon(self) -> None:
@@ -222,6 +223,24 @@ class Locking:
         """Write what waits. Raises: StoreError."""
         if self.plan.unsaved:
             self._save()
+
+    def settle(self) -> None:
+        """Write what waits, at the latest when whoever holds it does so. Raises: StoreError."""
+        if self.plan.unsaved.holders:
+            self._save_soon()
+        else:
+            self.flush()
+
+    def hold(self) -> None:
+        """What is found out may wait from now on; :meth:`release` writes it."""
+        with self.plan.unsaved.guard:
+            self.plan.unsaved.holders += 1
+
+    def release(self) -> None:
+        """The end of a :meth:`hold`. Raises: StoreError."""
+        with self.plan.unsaved.guard:
+            self.plan.unsaved.holders -= 1
+        self.flush()
 
     def prune(self) -> None:
         """Take out what images.toml no longer declares."""
@@ -253,7 +272,7 @@ class Locking:
 
         Raises: ContentError, StaleLock.
         """
-        known = self.plan.lock.bundle(name, platform)
+        known = self.plan.locked_bundle(name, platform)
         if known == (key, digest):
             return
         if known is not None and known[0] == key:
@@ -272,5 +291,4 @@ class Locking:
             )
         with self.plan.unsaved.guard:
             self.plan.unsaved.bundles[name, platform] = (key, digest)
-            self.plan.lock = self.plan.lock.with_bundle(name, platform, key, digest)
         self._save_soon()

@@ -331,7 +331,7 @@ class Steps:
             }
 
         def stands(facts: Facts) -> bool:
-            locked = self.plan.lock.bundle(name, platform)
+            locked = self.plan.locked_bundle(name, platform)
             return (
                 locked is not None
                 and locked[1] == facts["digest"]
@@ -343,7 +343,7 @@ class Steps:
         def recover(facts: Facts) -> bool:
             """Where another process finished the bundle since our lock was read, or a kill lost
             its line in the lock, the digest is known all the same."""
-            key, locked = self.bundle(name).key(), self.plan.lock.bundle(name, platform)
+            key, locked = self.bundle(name).key(), self.plan.locked_bundle(name, platform)
             if locked is None or locked[0] != key:
                 self.locking.lock_bundle(name, platform, key, facts["digest"])
             return stands(facts)

@@ -94,7 +94,7 @@ def _digest_of(path: Path, algorithm: str) -> str:
 
 
 def _locked_digest(plan: Plan, name: str) -> str | None:
-    locked = plan.lock.bundle(name, str(plan.platform(plan.bundle(name))))
+    locked = plan.locked_bundle(name, str(plan.platform(plan.bundle(name))))
     return locked[1] if locked else None
 
 

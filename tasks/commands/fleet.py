@@ -68,7 +68,7 @@ class Fleet(ProjectCommand):
         jobs = []
         for bundle in bundles:
             job = make_job(steps, bundle.name)
-            locked = plan.lock.bundle(bundle.name, job.platform)
+            locked = plan.locked_bundle(bundle.name, job.platform)
             if names or given["all"] or remembered.is_stale(job, locked):
                 jobs.append(job)
         files = shared_files(plan, bundles)

@@ -38,7 +38,8 @@ class Options(Value):
 class Unsaved:
     """What was found out and is not in images.lock yet, and when it has to be.
 
-    ``bundles`` are key and digest by name and platform.
+    ``bundles`` are key and digest by name and platform; ``holders`` counts those who write all of
+    it at their end, until when it may wait.
     """
 
     SHARE = 10
@@ -47,6 +48,7 @@ class Unsaved:
     def __init__(self) -> None:
         self.images: dict[str, LockedImage] = {}
         self.bundles: dict[tuple[str, str], tuple[str, str]] = {}
+        self.holders = 0
         self.guard = allocate_lock()
         self._due = 0.0
 
@@ -61,7 +63,8 @@ class Unsaved:
 
 
 class Plan:
-    """The declaration, the lock and where things lie; ``lock`` grows while images are resolved."""
+    """The declaration, the lock and where things lie; what is found out is ``unsaved`` before it
+    is in the lock, and stands for more than the lock does."""
 
     def __init__(
         self,
@@ -100,10 +103,14 @@ class Plan:
         return tuple(used | dict.fromkeys(self.images.images))
 
     def locked_image(self, image: str) -> LockedImage | None:
-        return self.lock.image(image)
+        return self.unsaved.images.get(image) or self.lock.image(image)
+
+    def locked_bundle(self, name: str, platform: str) -> tuple[str, str] | None:
+        """Key and digest of a bundle that was built before."""
+        return self.unsaved.bundles.get((name, platform)) or self.lock.bundle(name, platform)
 
     def locked(self, image: str, platform: Platform) -> LockedPlatform | None:
-        found = self.lock.image(image)
+        found = self.locked_image(image)
         return found.platforms.get(str(platform)) if found else None
 
     def required(self, bundle: BundleDeclaration) -> LockedPlatform:
