@@ -124,6 +124,8 @@ def run_warm(head: list[str], found: dict[str, Any]) -> int | None:
     """Do without doit what a record says is all that is left: run a bundle, or nothing at all."""
     if head in ([], ["bundle"]):
         return all_is_built(found)
+    if head == ["lock", "--check"]:
+        return lock_is_checked(found)
     if len(head) != 1 or not head[0].startswith("run:"):
         return None
     name = head[0][4:]
@@ -169,6 +171,16 @@ def all_is_built(found: dict[str, Any]) -> int | None:
 
     state = found["state"] or "build"
     return 0 if is_unchanged(f"{state}/ready/{ALL}.json", state) else None
+
+
+def lock_is_checked(found: dict[str, Any]) -> int | None:
+    """0 where the lock is known to fit the declaration."""
+    if not found.keys() <= {"state", "offline", "quiet", "locked"}:
+        return None
+    from .warm.lock_check import FITS, is_known_to_fit
+
+    record = f"{found['state'] or 'build'}/ready/{FITS}.json"
+    return 0 if is_known_to_fit(record, "images.toml", "images.lock") else None
 
 
 class Notes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from .errors import ContentError, StaleLock
 from .oci.descriptor import Descriptor
@@ -11,6 +11,7 @@ from .oci.locked_image import LockedImage, LockedPlatform
 from .oci.reference import ImageReference, parse_image
 from .oci.registry_settings import Registry, parse_registry
 from .project.lock import Lock, load_lock
+from .project.named_lines import FEW
 from .project.plan import Plan, blobs_of
 from .store.guard import guard
 from .store.replacement import replacement
@@ -79,12 +80,52 @@ class Locking:
 
         Raises: StaleLock with --locked, OfflineError with --offline, RegistryError.
         """
+        wanted = dict.fromkeys(images)
+        always = {image for image in wanted if self._is_pulled_always(image)}
+        due = always | self.unfit(wanted).keys()
         try:
-            for image in images:
-                self._resolve(image)
+            for image in wanted:
+                if image in due:
+                    self._resolve(image)
         finally:
             if self.plan.unsaved.images:
                 self.settle()
+
+    def unfit(self, images: Collection[str]) -> dict[str, list[str]]:
+        """Those of some declared images that the lock does not hold as they are declared, each
+        with what is to be said of it."""
+        found = {
+            image: said
+            for image, locked in self._each(images)
+            if (said := self._unfit(image, locked))
+        }
+        return {image: found[image] for image in images if image in found}
+
+    def _each(self, images: Collection[str]) -> Iterator[tuple[str, LockedImage | None]]:
+        """Images as they are locked; of many, one at a time is in memory."""
+        if len(images) <= FEW:
+            for image in images:
+                yield image, self.plan.locked_image(image)
+            return
+        left = dict.fromkeys(images)
+        unsaved = self.plan.unsaved.images
+        for image, locked in self.plan.lock.each_image(left.copy()):
+            del left[image]
+            yield image, unsaved.get(image) or locked
+        for image in left:
+            yield image, unsaved.get(image)
+
+    def _unfit(self, image: str, locked: LockedImage | None) -> list[str]:
+        if locked is None:
+            return [f"image {image} is declared and not locked"]
+        wanted = str(self.reference(image))
+        if locked.reference != wanted:
+            return [f"image {image} is declared as {wanted}, locked as {locked.reference}"]
+        lacking = [str(p) for p in self.plan.platforms(image) if str(p) not in locked.platforms]
+        return [f"image {image} is not locked for {text}" for text in lacking]
+
+    def _is_pulled_always(self, image: str) -> bool:
+        return self.plan.images.image(image).pull_policy == "always"
 
     def _resolve(self, image: str) -> None:
         known = self.plan.locked_image(image)
@@ -146,8 +187,7 @@ class Locking:
     def _has_moved(self, image: str, known: LockedImage, reference: ImageReference) -> bool:
         """Whether the tag of an image with ``pull_policy = "always"`` means something else now."""
         options = self.plan.options
-        always = self.plan.images.image(image).pull_policy == "always"
-        if not always or options.locked or options.offline:
+        if not self._is_pulled_always(image) or options.locked or options.offline:
             return False
         from .resolve import tag_digest
 
@@ -244,7 +284,11 @@ class Locking:
 
     def prune(self) -> None:
         """Take out what images.toml no longer declares."""
-        self._save(lambda lock: lock.pruned(self.plan.images.images, self.plan.bundle_names()))
+        images, bundles = set(self.plan.images.images), set(self.plan.bundle_names())
+        lock = self.plan.lock
+        if images.issuperset(lock.images) and bundles.issuperset(lock.bundles):
+            return
+        self._save(lambda lock: lock.pruned(images, bundles))
 
     def describe(self, image: str) -> dict[str, Any]:
         """What tasks/inspect.py takes to describe an image: a declared one, or any by reference,

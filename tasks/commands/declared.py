@@ -66,6 +66,9 @@ class LockCommand(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
+        if given["check"] and not names:
+            check_all(self.loader)
+            return 0
         plan = self.plan
         images = [plan.images.image(name).name for name in names] or list(plan.images.images)
         locking = Locking(plan)
@@ -85,24 +88,31 @@ class LockCommand(ProjectCommand):
             locking.resolve(images)
         if not names:
             locking.prune()
-        report_changes(before, plan.lock, plan.workspace)
+        if plan.lock is not before:
+            report_changes(before, plan.lock, plan.workspace)
         return 0
+
+
+def check_all(loader: Loader) -> None:
+    """Check the whole lock, and leave a record of it for the next time. Raises: StaleLock."""
+    from ..project_folder import find_workspace
+    from ..warm.lock_check import FITS, statement
+    from ..warm.recording import write_record
+
+    space = find_workspace(loader.options)
+    files = str(space.declaration), str(space.lock)
+    before = statement(*files)
+    plan = loader.plan
+    check_lock(Locking(plan), list(plan.images.images))
+    # What was read in between is what both were before and after.
+    if before is not None and before == statement(*files):
+        write_record(space.ready(FITS), before)
 
 
 def check_lock(locking: Locking, images: list[str]) -> None:
     """Raises: StaleLock naming every way in which lock and declaration differ."""
     plan = locking.plan
-    problems = []
-    for image in images:
-        found = plan.locked_image(image)
-        wanted = str(locking.reference(image))
-        if found is None:
-            problems.append(f"image {image} is declared and not locked")
-        elif found.reference != wanted:
-            problems.append(f"image {image} is declared as {wanted}, locked as {found.reference}")
-        else:
-            missing = [str(p) for p in plan.platforms(image) if str(p) not in found.platforms]
-            problems += [f"image {image} is not locked for {text}" for text in missing]
+    problems = [words for said in locking.unfit(images).values() for words in said]
     declared = set(plan.images.images)
     problems += [
         f"image {name} is locked and no longer declared"

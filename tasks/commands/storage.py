@@ -11,20 +11,18 @@ from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
 from ..gc.sweep import collect
 from ..gc.unreached import Reachable
-from ..project.lock import load_lock
 from ..project.plan import Plan
 from ..remote_cache import Moved
 from ..steps import Steps
+from ..warm.lock_index import open_lock
 from .state import chosen
 
 
 def reachable(plan: Plan) -> Reachable:
     """What the lock, as it stands on disk now, and the declaration name."""
-    lock = load_lock(plan.workspace.lock)
+    lock = open_lock(plan.workspace)
     blobs, diff_ids = set(), set()
-    for name in lock.images:
-        image = lock.image(name)
-        assert image is not None
+    for _, image in lock.each_image():
         if image.index is not None:
             blobs.add(image.index)
         for platform in image.platforms.values():

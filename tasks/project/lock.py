@@ -8,12 +8,13 @@ or secrets. An entry is never changed silently: only ``lock --update`` asks a ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import ContentError, DeclarationError
 from ..oci.canonical_json import pretty
 from ..oci.locked_image import LockedImage
+from .named_lines import each_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Lock:
     The mappings are not changed and not copied: they may be read from a file one by one.
     """
 
-    __slots__ = ("_bundles", "_images", "path")
+    __slots__ = ("_bundles", "_images", "_last", "path")
 
     def __init__(
         self, path: Path, images: Mapping[str, Any] = {}, bundles: Mapping[str, Any] = {}
@@ -36,6 +37,7 @@ class Lock:
         self.path = path
         self._images = images
         self._bundles = bundles
+        self._last: tuple[str, LockedImage] | None = None
 
     def __contains__(self, image: str) -> bool:
         return image in self._images
@@ -50,9 +52,27 @@ class Lock:
 
     def image(self, name: str) -> LockedImage | None:
         """The locked image. Raises: DeclarationError where the lock is damaged."""
+        # One bundle's steps ask for its image a dozen times.
+        last = self._last
+        if last is not None and last[0] == name:
+            return last[1]
         found = self._images.get(name)
         if found is None:
             return None
+        image = self._parsed(name, found)
+        self._last = (name, image)
+        return image
+
+    def each_image(self, names: Container[str] | None = None) -> Iterator[tuple[str, LockedImage]]:
+        """Every name and image, or those of some names; whoever keeps none has one in memory.
+
+        Raises: DeclarationError.
+        """
+        for name, found in each_entry(self._images):
+            if names is None or name in names:
+                yield name, self._parsed(name, found)
+
+    def _parsed(self, name: str, found: Any) -> LockedImage:
         try:
             return LockedImage.from_json(found, subject=f"image {name}")
         except (KeyError, TypeError, ValueError, AttributeError, ContentError) as cause:

@@ -97,6 +97,16 @@ class Section(Named):
     def __len__(self) -> int:
         return len(self._lines[f"{self._key} names"])
 
+    def one_by_one(self) -> Iterator[tuple[str, Any]]:
+        """Every name and entry, none of which is kept."""
+        content, at = self._lines.content, self._start + 1
+        while at < self._end:
+            stop = content.find(b"\n", at, self._end)
+            stop = self._end if stop < 0 else stop
+            if line := content[at:stop].rstrip(b","):
+                yield from _read(b"{" + line + b"}", self._key).items()
+            at = stop + 1
+
     def _are_many(self) -> bool:
         self._asked += 1
         return self._all is not None or self._asked > FEW
@@ -106,6 +116,11 @@ class Section(Named):
             text = self._lines.content[self._start : self._end]
             self._all = dict(_read(b"{" + text + b"}", self._key))
         return self._all
+
+
+def each_entry(entries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and entries of a section, or of any mapping; of a section at most one is in memory."""
+    yield from entries.one_by_one() if isinstance(entries, Section) else entries.items()
 
 
 def _place(content: bytes, key: str, start: int, end: int) -> int:

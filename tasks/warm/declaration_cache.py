@@ -7,15 +7,14 @@ every bundle stands on a line of its own, so that one target reads its own.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from .. import __version__
 from ..errors import DeclarationError, DoitOciError
 from ..project.images import ImageSet, load_images
 from ..project.named_lines import Lines, to_lines
 from ..project.workspace import Workspace
 from ..store.atomic import write_atomic
+from .checked_by import checked_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def load_declaration(workspace: Workspace) -> ImageSet:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return load_images(path)
-    head = {"text": text, "checked_by": _checked_by()}
+    head = {"text": text, "checked_by": checked_by()}
     found = _read(workspace.compiled, head, path)
     if found is not None:
         return found
@@ -57,13 +56,3 @@ def _read(compiled: Path, head: dict[str, Any], path: Path) -> ImageSet | None:
         )
     except (OSError, KeyError, ValueError, TypeError, DeclarationError):
         return None
-
-
-def _checked_by() -> list[Any]:
-    """The version, and the size and time of the schema: a checkout's changes between versions."""
-    schema = Path(__file__).resolve().parents[2] / "specs" / "images.schema.json"
-    try:
-        found = os.stat(schema)
-    except OSError:
-        return [__version__]
-    return [__version__, found.st_size, found.st_mtime_ns]

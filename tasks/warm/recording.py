@@ -39,7 +39,7 @@ def write_ready(plan: Plan, name: str, arguments: Mapping[str, Any]) -> None:
         "places": {tree: warm.place(tree)},
         "run": arguments,
     }
-    _write(space.ready(name), json.dumps(value).encode())
+    write_record(space.ready(name), value)
 
 
 def write_all_ready(plan: Plan, names: Iterable[str]) -> None:
@@ -78,6 +78,11 @@ def write_all_ready(plan: Plan, names: Iterable[str]) -> None:
     }
     content = b"".join((json.dumps(value).encode(), b"\n", *(each.tobytes() for each in found)))
     _write(plan.workspace.ready(warm.ALL), content)
+
+
+def write_record(path: Path, value: Mapping[str, Any]) -> None:
+    """Leave a record that is one line of JSON."""
+    _write(path, json.dumps(value).encode())
 
 
 NAMED = ("bundles", "images", "folders")
@@ -128,7 +133,7 @@ def _signed(plan: Plan, names: list[str], written: list[Path]) -> dict[str, list
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # It says of which start of the machine it is, and does not outlive it.
+        # What a power cut leaves of it is no JSON, or is of another start of the machine.
         write_atomic(path, content, sync=False)
     except (OSError, StoreError):
         # A read-only state directory is worked from all the same, only not as fast.

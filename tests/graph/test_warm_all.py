@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 from tasks.boot import boot_id
 from tasks.warm.all_bundles import MANY, is_unchanged, marks
 from tasks.warm.bundle import ALL, VERSION
-from tests.support.command import CHECKOUT, DOOR, doit_oci, expect
+from tests.support.command import doit_oci, expect, loads_doit
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout
 
@@ -33,18 +31,6 @@ def project(tmp_path: Path) -> Path:
     time.sleep(0.1)
     expect(doit_oci(tmp_path, "bundle"))
     return tmp_path
-
-
-def loads_doit(project: Path, *words: str) -> bool:
-    code = f"{DOOR.rpartition(';')[0]}; main(sys.argv[1:]); print('doit' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        check=True,
-        capture_output=True,
-    )
-    return done.stdout.split()[-1] == b"True"
 
 
 @pytest.mark.parametrize("words", [(), ("bundle",)])

@@ -53,6 +53,19 @@ def start_patched(project: Path, patch: str, *words: str) -> subprocess.Popen[by
     )
 
 
+def loads_doit(project: Path, *words: str) -> bool:
+    """Whether a command line that succeeds had to load doit."""
+    code = f"{DOOR.rpartition(';')[0]}; main(sys.argv[1:]); print('doit' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        check=True,
+        capture_output=True,
+    )
+    return done.stdout.split()[-1] == b"True"
+
+
 def expect(result: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
     """Hold a result against a status, showing what was said if it is another; no traceback ever."""
     said = result.stderr.decode(errors="replace")
