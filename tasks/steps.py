@@ -13,7 +13,9 @@ from .boot import READ_BACK, boot_id, is_sure
 from .errors import DoitOciError, StaleLock, StoreError
 from .locking import Locking
 from .project.reason import ABSENT
+from .project.workspace import BUILDING
 from .step import Step, Work
+from .store.guard import SharedGuard
 from .warm import bundle as warm
 
 TYPE_CHECKING = False
@@ -72,6 +74,7 @@ class Steps:
         self.space = plan.workspace
         self.locking = Locking(plan)
         self._caching: Caching | None = None
+        self.building = SharedGuard(self.space.guard(BUILDING))
 
     @property
     def caching(self) -> Caching:
@@ -103,6 +106,7 @@ class Steps:
         cache from there."""
         from .blob import fetch_blobs
 
+        self.building.take()
         if self.plan.images.cache and self.missing(image):
             self.caching.try_pull(name)
         fetch_blobs(
@@ -128,6 +132,10 @@ class Steps:
         recover: Callable[[Facts], bool] | None = None,
         mend: Callable[[], bool] | None = None,
     ) -> Step:
+        def begun() -> Facts:
+            self.building.take()
+            return work()
+
         return Step(
             step=step,
             name=name,
@@ -135,7 +143,7 @@ class Steps:
             guarded=self.space.guard(f"{step}-{name}"),
             parts=parts,
             stands=stands,
-            work=work,
+            work=begun,
             recover=recover,
             mend=mend,
         )
@@ -396,6 +404,9 @@ class Steps:
         arguments = self.run_arguments(name)
         self.locking.flush()
         write_ready(self.plan, name, arguments)
+        if self.plan.turns is None:
+            # From here on the container keeps its tree, for as long as it runs.
+            self.building.release()
         status = run_bundle(
             **arguments,
             args=None if self.plan.options.args is None else list(self.plan.options.args),

@@ -57,30 +57,41 @@ class Clean(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..clean import remove
+        from ..clean import no_build, refuse_running, remove, remove_half_done, running
 
-        for path in self._outputs(names):
-            sys.stderr.write(f"{'would remove' if given['dry_run'] else 'removing'} {path}\n")
-            if not given["dry_run"]:
+        space = self.plan.workspace
+        if given["dry_run"]:
+            for path in self._outputs(names, running(space)):
+                sys.stderr.write(f"would remove {path}\n")
+            return 0
+        with no_build(space, self.plan.progress):
+            kept = running(space)
+            for path in self._outputs(names, kept):
+                sys.stderr.write(f"removing {path}\n")
                 remove(path)
+            if not names:
+                remove_half_done(space)
+        refuse_running(kept.intersection(names) if names else kept)
         return 0
 
-    def _outputs(self, names: list[str]) -> Iterator[Path]:
+    def _outputs(self, names: list[str], kept: set[str]) -> Iterator[Path]:
         from ..clean import all_outputs, outputs_of
         from ..imported import STAMP, is_imported
         from ..steps import Steps
 
         space = self.plan.workspace
         if not names:
-            yield from all_outputs(space)
+            yield from all_outputs(space, kept)
             return
         imported = [name for name in names if is_imported(self.plan, name)]
         declared = [name for name in names if name not in imported]
         built = chosen(self.plan, declared) if declared else []
-        for name in imported:
+        for name in set(imported) - kept:
             yield from outputs_of(space, name, [space.stamp(STAMP, name)])
         steps = Steps(self.plan)
         for name in built:
+            if name in kept:
+                continue
             # The first step's stamp is the layout's, which belongs to the image.
             own = (*steps.chain(name)[1:], steps.check(name))
             yield from outputs_of(space, name, [step.stamp for step in own])

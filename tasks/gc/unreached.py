@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import ContentError
 from ..oci.digest import Digest, parse_digest
+from ..store.atomic import SUFFIX
 from ..store.layers import staging
+from ..store.layers.in_use import trees_of
 from ..value import Value
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ def unreached(workspace: Workspace, reachable: Reachable) -> Iterator[Candidate]
 
 
 def unfinished(workspace: Workspace) -> Iterator[Path]:
-    """What has no final name yet: blobs and trees in the making, and imports."""
+    """What has no final name yet: blobs and trees in the making, imports, and small files, which
+    are written beside their names."""
     for name in sorted(names_in(workspace.tmp, hidden=True)):
         if not name.startswith(staging.PREFIX) and not name.endswith(".lock"):
             yield workspace.tmp / name
@@ -89,6 +92,10 @@ def unfinished(workspace: Workspace) -> Iterator[Path]:
     for name in sorted(names_in(bundles, hidden=True)):
         if name.startswith("."):
             yield bundles / name
+    for depth in ("", "*/", "*/*/"):
+        for path in sorted(workspace.state.glob(f"{depth}.*{SUFFIX}")):
+            if workspace.tmp not in path.parents:
+                yield path
 
 
 def bundle_candidate(workspace: Workspace, name: str) -> Candidate:
@@ -130,13 +137,7 @@ def unreached_layers(workspace: Workspace, diff_ids: frozenset[Digest]) -> Itera
 
 def bundles_in_use(workspace: Workspace) -> set[str]:
     """Bundles whose tree lies under a container that still has its directory."""
-    found = set()
-    place = workspace.run / "containers"
-    for name in names_in(place):
-        with contextlib.suppress(OSError):
-            rootfs = Path(os.readlink(place / name / "lower"))
-            found.add(rootfs.parent.name)
-    return found
+    return {tree.parent.name for tree in trees_of(workspace.run / "containers")}
 
 
 def names_of(workspace: Workspace, folder: str, suffix: str) -> set[str]:

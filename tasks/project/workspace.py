@@ -13,6 +13,8 @@ from ..value import Value
 STATE_DIRECTORY = "build"
 DECLARATION = "images.toml"
 LOCK = "images.lock"
+BUILDING = "building"
+"""The guard that builds share, and that whoever takes their results away holds alone."""
 
 
 class Workspace(Value):

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ..errors import StoreError
 
+SUFFIX = ".tmp"
+"""How the hidden names end of files that have no final name yet."""
+
 SYNC_FILE_RANGE_WRITE = 2
 _number = itertools.count()
 
@@ -55,7 +58,7 @@ def write_atomic(
 def temporary_name(path: Path, tmp: Path | None = None) -> Path:
     """A name that no other process or thread uses at this moment."""
     unique = f"{os.getpid()}-{threading.get_ident():x}-{next(_number)}"
-    return (tmp or path.parent) / f".{path.name}.{unique}.tmp"
+    return (tmp or path.parent) / f".{path.name}.{unique}{SUFFIX}"
 
 
 def sync_folder(folder: Path) -> None:

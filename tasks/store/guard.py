@@ -6,8 +6,10 @@ import contextlib
 import errno
 import fcntl
 import os
+from _thread import allocate_lock
 
 from ..errors import StoreError
+from .refusal import FULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,19 +21,22 @@ if TYPE_CHECKING:
 def guard(path: Path) -> Iterator[bool]:
     """Hold an exclusive lock on ``path`` and yield whether another holder was waited for.
 
-    A file system without locks gives none: the guard then only orders nothing, and what is
-    written stays right because everything is renamed into place whole.
+    A file system without locks gives none, nor does one without room for the file, which gc is
+    about to make: the guard then only orders nothing, and what is written stays right because
+    everything is renamed into place whole.
     Raises: StoreError where the lock file cannot be made.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open(path)
     except OSError as cause:
-        raise StoreError(
-            f"cannot be locked: {cause.strerror}",
-            subject=str(path),
-            hint="the state directory must be writable; choose another with --dir",
-        ) from cause
+        if cause.errno not in FULL:
+            raise StoreError(
+                f"cannot be locked: {cause.strerror}",
+                subject=str(path),
+                hint="the state directory must be writable; choose another with --dir",
+            ) from cause
+        yield False
+        return
     try:
         yield _lock(descriptor)
     finally:
@@ -40,12 +45,12 @@ def guard(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def guard_if_free(path: Path) -> Iterator[bool]:
-    """Hold a guard for the time of the block if nobody else does; yields whether it is held."""
+    """Hold a guard for the time of the block if nobody else does; yields whether it is held, as it
+    is where there is no room for its file: who cannot make it holds none."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError:
-        yield False
+        descriptor = _open(path)
+    except OSError as cause:
+        yield cause.errno in FULL
         return
     try:
         try:
@@ -56,6 +61,35 @@ def guard_if_free(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+class SharedGuard:
+    """What any number of processes hold at the same time, and :func:`guard` waits for: taken once
+    however often it is asked for, given up at :meth:`release` or with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._mutex = path, allocate_lock()
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Wait for whoever holds it alone. Where it cannot be made, nobody does."""
+        with self._mutex:
+            if self._descriptor is not None:
+                return
+            with contextlib.suppress(OSError):
+                self._descriptor = _open(self._path)
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        with self._mutex:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def _lock(descriptor: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 ANOTHER_STATE = "choose another state directory with --dir"
 ANOTHER_PLACE = "choose another place"
 

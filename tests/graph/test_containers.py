@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..support.bundles import wait_for
 from ..support.command import doit_oci, expect
 
 
@@ -59,6 +60,24 @@ def test_a_detached_container_from_start_to_end(project: Path) -> None:
         assert time.monotonic() < deadline
     expect(doit_oci(project, "delete", "long"))
     assert json.loads(expect(doit_oci(project, "ps", "--json"))) == []
+
+
+def test_clean_leaves_a_running_container_its_tree(project: Path) -> None:
+    expect(doit_oci(project, "bundle"))
+    expect(doit_oci(project, "run:long", "--detach"))
+    try:
+        for words in (["clean", "long"], ["clean"]):
+            result = doit_oci(project, *words)
+            expect(result, 1)
+            assert "long: kept, because a container runs from it" in result.stderr.decode()
+        assert [path.name for path in (project / "build/bundles").iterdir()] == ["long"]
+        assert expect(doit_oci(project, "exec", "long", "--", "echo", "in")) == "in\n"
+        expect(doit_oci(project, "verify", "long"))
+    finally:
+        expect(doit_oci(project, "kill", "long"))
+    wait_for(lambda: "running" not in expect(doit_oci(project, "ps")))
+    expect(doit_oci(project, "clean", "long"))
+    assert not (project / "build/bundles/long").exists()
 
 
 def test_containers_are_reached_while_the_declaration_is_wrong(project: Path) -> None:

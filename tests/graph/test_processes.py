@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, start_doit_oci, start_patched
 from tests.support.layers import item, tar
-from tests.support.layout import write_layout
+from tests.support.layout import busybox_layer, write_layout
 
 IMAGES, BUNDLES = "abc", {"x": "a", "y": "a", "z": "b"}
 MIXES = [
@@ -160,6 +160,54 @@ def test_nobody_waits_for_what_it_does_not_need(here: Path) -> None:
         stuck.kill()
         stuck.communicate()
     expect(doit_oci(here, "bundle:c"))
+
+
+BETWEEN = """
+import sys
+import tasks.steps
+import tasks.config_json
+write = tasks.config_json.write_config
+def write_config(**about):
+    print("between", flush=True)
+    sys.stdin.readline()
+    return write(**about)
+tasks.config_json.write_config = write_config
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["bundle:x"], ["-n", "2", "bundle:x", "bundle:z"], ["digest", "x"]]
+)
+def test_clean_waits_for_a_build_that_goes_on(words: list[str], here: Path) -> None:
+    """The build stops behind its rootfs, which clean would take away from under it."""
+    with start_patched(here, BETWEEN, *words) as building:
+        assert building.stdout is not None
+        assert building.stdin is not None
+        assert building.stdout.readline() == b"between\n"
+        with start_doit_oci(here, "clean") as cleaning:
+            assert cleaning.stderr is not None
+            assert b"waiting for a build" in cleaning.stderr.readline()
+            assert (here / "build/entries/x.jsonl").exists()
+            building.communicate(b"\n\n", timeout=100)
+            assert building.returncode == 0
+            cleaning.communicate(timeout=100)
+            assert cleaning.returncode == 0
+    assert not (here / "build/bundles").exists()
+
+
+def test_clean_does_not_wait_for_a_container(here: Path) -> None:
+    """One that was built and started by the same command is a build no longer."""
+    write_layout(here / "busybox", busybox_layer())
+    with (here / "images.toml").open("a") as file:
+        file.write('[images.long]\nimage = "oci:busybox"\n')
+    with start_patched(here, "", "run:long", "--", "sh", "-c", "echo up; read line") as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"up\n"
+        result = doit_oci(here, "clean")
+        expect(result, 1)
+        assert b"waiting" not in result.stderr
+        running.communicate(b"\n", timeout=100)
+        assert running.returncode in (0, 1)
 
 
 KILLED_WHILE_IT_WRITES = """

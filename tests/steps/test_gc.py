@@ -210,6 +210,17 @@ def test_gc_removes_what_a_killed_build_left_a_day_ago_and_not_earlier(made: Mad
     assert kinds(made.collect()) == ["unfinished tmp/.aa.1-2-3.tmp"]
 
 
+@pytest.mark.parametrize(
+    "name", ["bundles/keep/.config.json.1-2-3.tmp", "stamps/bundle/.keep.json.1-2-3.tmp", ".a.tmp"]
+)
+def test_gc_removes_small_files_that_a_kill_left_beside_their_names(made: Made, name: str) -> None:
+    put(made.space.state / name, b"whole, but without its name")
+    made.age(made.space.state / name, DAY / 2)
+    assert not [each for each in made.collect() if each.kind == "unfinished"]
+    made.age(made.space.state / name, 2 * DAY)
+    assert kinds(made.collect()) == [f"unfinished {name}"]
+
+
 def test_gc_removes_what_a_killed_import_left(made: Made) -> None:
     left = made.space.state / "bundles" / ".x.partial-1"
     put(left / "rootfs" / "file", b"half")

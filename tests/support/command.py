@@ -43,10 +43,12 @@ def start_doit_oci(project: Path, *words: str, **env: str) -> subprocess.Popen[b
 
 
 def start_patched(project: Path, patch: str, *words: str) -> subprocess.Popen[bytes]:
-    """As :func:`start_doit_oci`, after the lines of ``patch``; what they print can be read."""
+    """As :func:`start_doit_oci`, after the lines of ``patch``; what they print can be read,
+    and what they read be told."""
     return subprocess.Popen(
         [sys.executable, "-c", patch + DOOR, *words],
         cwd=project,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},

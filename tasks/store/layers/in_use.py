@@ -44,6 +44,14 @@ def _has_container(origin: Path, containers: Path) -> bool:
     return False
 
 
+def trees_of(containers: Path) -> Iterator[Path]:
+    """The trees that containers run from, or ran from and still have their directory."""
+    with suppress(OSError):
+        for box in containers.iterdir():
+            with suppress(OSError):
+                yield Path(os.readlink(box / LOWER))
+
+
 def _is_held(lock: Path) -> bool:
     fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:

@@ -101,7 +101,7 @@ def remove_work(path: Path, containers: Path | None) -> None:
 
 def clean_stale(tmp: Path, containers: Path | None) -> None:
     """Remove what killed processes left behind."""
-    if not tmp.is_dir():
+    if not (tmp / GUARD).exists():
         return
     with locked(tmp / GUARD, fcntl.LOCK_EX):
         names = [name for name in os.listdir(tmp) if name.startswith(PREFIX)]
