@@ -104,7 +104,8 @@ def verify_bundle(plan: Plan, name: str, expected: str | None) -> Iterator[Findi
     subject = f"bundle {name}"
     entries = space.entries(name)
     if not entries.exists():
-        yield Finding(subject, "rootfs", "has no recorded entries; build it again")
+        if _was_done(plan, "rootfs", name):
+            yield Finding(subject, "rootfs", "has no recorded entries; build it again")
         return
     try:
         difference = first_difference(space.rootfs(name), entries, space.unrepresented(name))
@@ -122,10 +123,16 @@ def verify_bundle(plan: Plan, name: str, expected: str | None) -> Iterator[Findi
     yield from _verify_digest(plan, name, subject, expected)
 
 
+def _was_done(plan: Plan, step: str, name: str) -> bool:
+    """What a build was ended before, or was not asked for, is not missed."""
+    return plan.workspace.stamp(step, name).exists()
+
+
 def _verify_digest(plan: Plan, name: str, subject: str, expected: str | None) -> Iterator[Finding]:
     space = plan.workspace
     if not space.config_json(name).exists():
-        yield Finding(subject, "config.json", "is missing")
+        if _was_done(plan, "config", name):
+            yield Finding(subject, "config.json", "is missing")
         return
     if expected is None:
         return

@@ -269,6 +269,19 @@ def test_what_is_gone_is_named(project: Path, gone: str, message: str) -> None:
     assert message in verify(project)[0]["message"]
 
 
+@pytest.mark.parametrize("step", ["layout", "rootfs", "config"])
+def test_what_was_not_asked_for_is_not_missed(tmp_path: Path, step: str) -> None:
+    (tmp_path / "images.toml").write_text('[images.hello]\nimage = "builtin:hello-world"\n')
+    expect(doit_oci(tmp_path, f"{step}:hello"))
+    assert verify(tmp_path) == []
+
+
+def test_a_tree_that_a_kill_left_without_its_entries_is_not_missed(project: Path) -> None:
+    for name in ("entries/box.jsonl", "stamps/rootfs/box.json"):
+        (project / "build" / name).unlink()
+    assert verify(project) == []
+
+
 def test_damaged_entries_are_an_error_and_no_traceback(project: Path) -> None:
     (project / "build/entries/box.jsonl").write_bytes(b"{}\n")
     assert "not an entry" in verify(project)[0]["message"]
