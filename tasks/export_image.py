@@ -17,7 +17,7 @@ from .oci.entry import DIRECTORY, FILE, Entry
 from .progress import Progress, Silent
 from .store.archive_stream import CHUNK, compressed, compression_of
 from .store.blob_store import BlobStore
-from .store.final_name import new_directory, new_file, said_of
+from .store.final_name import new_directory, new_file
 from .store.tar_writer import END, NANOSECONDS, member_header, padding
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def export_image(
     found = members(index_json(manifests, tag), list(contents), blobs, time)
     compression = compression_of(destination.name)
     if compression is None:
-        with new_directory(destination) as partial, said_of(destination):
+        with new_directory(destination) as partial:
             made = []
             for entry, chunks in found:
                 write_member(partial, entry, chunks)

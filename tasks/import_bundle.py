@@ -65,10 +65,9 @@ def import_bundle(
         partial = stack.enter_context(new_directory(destination))
         recorded = partial / f".{ENTRIES}"
         digest = fill(found, card, partial, recorded, expected=expected, lost=lost)
-        with said_of(destination):
-            recorded.replace(prepared(entries))
-            if unrepresented is not None:
-                prepared(unrepresented).write_bytes(b"".join(line for _, line in sorted(gaps)))
+        recorded.replace(prepared(entries))
+        if unrepresented is not None:
+            prepared(unrepresented).write_bytes(b"".join(line for _, line in sorted(gaps)))
     progress.finish(item)
     return digest
 

@@ -55,7 +55,7 @@ def new_file(destination: Path) -> Iterator[IO[bytes]]:
 def new_directory(destination: Path) -> Iterator[Path]:
     """An empty directory to fill; renamed to ``destination`` when the block ends without an error.
 
-    Raises: StoreError where something of that name exists.
+    Raises: StoreError where something of that name exists, or there is no room for it.
     """
     refuse_existing(destination)
     with said_of(destination):
@@ -65,8 +65,8 @@ def new_directory(destination: Path) -> Iterator[Path]:
     descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         hold(descriptor)
-        yield partial
         with said_of(destination):
+            yield partial
             refuse_existing(destination)
             partial.rename(destination)
             sync_directory(parent)

@@ -19,7 +19,7 @@ from ..oci import entry as kinds
 from ..oci.entry import Entry
 from .layers.pool import ROOTLESS_XATTR, rootless_owner
 from .recorded_entries import show
-from .refusal import ANOTHER_PLACE, hint_for
+from .refusal import ANOTHER_PLACE, FULL, hint_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def write_tree(*, rootfs: Path, entries: Iterable[Entry], content: Content, lost
     entry, what (owner, mode, mtime, device, hard_link, ``xattr NAME``) and why.
 
     Directory modes and times come last, deepest first, so that read-only directories are filled.
-    Raises: StoreError, and whatever ``content`` raises.
+    Raises: StoreError, OSError where there is no room, and whatever ``content`` raises.
     """
     root = os.fsencode(rootfs)
     directories: list[Entry] = []
@@ -49,6 +49,9 @@ def write_tree(*, rootfs: Path, entries: Iterable[Entry], content: Content, lost
             elif not entry.hard_link:
                 set_metadata(path, entry, lost)
         except OSError as problem:
+            if problem.errno in FULL:
+                # Nothing to do with this file: whoever made the tree says where there is no room.
+                raise
             raise refused(problem, entry) from problem
     for entry in reversed(directories):
         set_metadata(os.path.join(root, entry.path) if entry.path else root, entry, lost)

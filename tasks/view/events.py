@@ -121,6 +121,7 @@ class Events:
         self._clock, self._wall = clock, wall
         self._lock = RLock()
         self._open: dict[int, Item] = {}
+        self._errors: set[tuple[str, str]] = set()
         self._count = 0
         self._origin: float | None = None
         self._ended = False
@@ -185,7 +186,11 @@ class Events:
                 self._tell("hit", {"subject": subject} | ({"bytes": size} if size else {}))
 
     def error(self, subject: str, message: str, *, hint: str = "", bug: bool = False) -> None:
+        """Told once: images.lock that cannot be written is tried again at the end."""
         with self._lock:
+            if (subject, message) in self._errors:
+                return
+            self._errors.add((subject, message))
             event = {"subject": subject, "message": message}
             event |= {"hint": hint} if hint else {}
             self._tell("error", event | ({"bug": True} if bug else {}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,8 +97,36 @@ def test_without_any_space_left(name: str, disk: Path, digest: str) -> None:
     recovers(disk, digest, COMMANDS[name])
 
 
-def test_gc_works_on_a_full_disk(disk: Path, digest: str) -> None:
+def test_what_has_no_room_is_the_directory_that_was_asked_for(disk: Path, digest: str) -> None:
+    expect(doit_oci(disk, "bundle:b"))
+    for inodes in (1, 2, 3, 5):
+        limit(disk, inodes=inodes)
+        result = doit_oci(disk, "export", "b", "out")
+        expect(result, 1)
+        assert f"error: {disk}/out: {FULL}\n" in result.stderr.decode()
+
+
+def test_a_cache_without_room_is_said_in_words(disk: Path, tmp_path: Path) -> None:
+    state = ["--dir", str(tmp_path / "state")]
+    expect(doit_oci(disk, *state, "bundle:b"))
+    limit(disk, inodes=0)
+    result = doit_oci(disk, *state, "cache", "push", "b")
+    expect(result, 1)
+    assert re.search(rf"error: \S+remote: blobs/sha256/\w+: {FULL}\n", result.stderr.decode())
+
+
+def test_a_lock_without_room_is_said_once(disk: Path, tmp_path: Path) -> None:
+    limit(disk, pages=0, inodes=0)
+    result = doit_oci(disk, "bundle:b", "--dir", str(tmp_path / "state"))
+    expect(result, 1)
+    assert result.stderr.decode().count("images.lock: " + FULL) == 1
+
+
+@pytest.mark.parametrize("guard", ["there", "not there, as with a lock that was complete"])
+def test_gc_works_on_a_full_disk(guard: str, disk: Path, digest: str) -> None:
     expect(doit_oci(disk, "bundle:b", "bundle:a"))
+    if guard != "there":
+        shutil.rmtree(disk / "build/locks")
     (disk / "images.toml").write_text('[images.h]\nimage = "builtin:hello-world"\n')
     (disk / "images.lock").unlink()
     limit(disk, pages=0, inodes=0)

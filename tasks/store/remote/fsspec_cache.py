@@ -157,10 +157,17 @@ class FsspecCache:
         except Exception as problem:
             name = path.removeprefix(self._root).lstrip("/")
             raise RegistryError(
-                f"{type(problem).__name__}: {str(problem)[:200]}",
+                said(problem),
                 subject=f"{self._shown}: {name}",
                 status=404 if isinstance(problem, FileNotFoundError) else None,
             ) from problem
+
+
+def said(problem: Exception) -> str:
+    """What went wrong, in the system's words where they are known; the paths are ours to say."""
+    if isinstance(problem, OSError) and problem.strerror:
+        return problem.strerror
+    return f"{type(problem).__name__}: {str(problem)[:200]}"
 
 
 def open_filesystem(url: str, subject: str) -> tuple[Any, str]:
