@@ -4,38 +4,33 @@
                 └→ rootfs:BUNDLE → config:BUNDLE → bundle:BUNDLE → run:BUNDLE, check:BUNDLE
 
 Creators are pure: they read the declaration and the lock and nothing else. A project of its own
-mixes the tasks with its own by ``from doit_oci.tasks.graph import *`` in its dodo.py.
+mixes the tasks with its own by ``from doit_oci.tasks.graph import *`` in its dodo.py, and gets what
+own_dodo.py has.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .command_line import split, take_options
-from .errors import DeclarationError, DoitOciError, UnknownTarget
-from .project.plan import Options, Plan, blobs_of
-from .project_folder import open_plan
+from .errors import UnknownTarget
+from .project.plan import Plan, blobs_of
 from .step import Work
 from .steps import Steps
-from .view.events import Events
 
 if TYPE_CHECKING:
     from doit.task import Task
 
-__all__ = [
+__all__ = [  # noqa: F822  see __getattr__
+    "DOIT_CONFIG",
     "task_blob",
-    "task_layout",
-    "task_rootfs",
-    "task_config",
     "task_bundle",
     "task_check",
+    "task_config",
+    "task_layout",
+    "task_rootfs",
     "task_runs",
-    "DOIT_CONFIG",  # noqa: F822  see __getattr__
 ]
 
 STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
@@ -210,7 +205,7 @@ def _task(steps: Steps, work: Work, *, doc: str, deps: Iterable[str] = ()) -> Ta
 def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """fetch one blob (and, over the same connections, what else its image lacks)"""
     seen = set()
-    for image, name in _images(steps, names).items():
+    for image, name in images_of(steps, names).items():
         found = [each for each in steps.blobs(image, name) if each.title not in seen]
         for work in found:
             seen.add(work.title)
@@ -219,7 +214,7 @@ def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
             yield _task(steps, work, doc=f"{work.size} bytes of {image}", deps=deps)
 
 
-def _images(steps: Steps, names: Iterable[str]) -> dict[str, str]:
+def images_of(steps: Steps, names: Iterable[str]) -> dict[str, str]:
     """The images of bundles, each with the first bundle that is made of it."""
     found: dict[str, str] = {}
     for name in names:
@@ -229,7 +224,7 @@ def _images(steps: Steps, names: Iterable[str]) -> dict[str, str]:
 
 def layout_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """put an image's blobs together as an image layout"""
-    for image, name in _images(steps, names).items():
+    for image, name in images_of(steps, names).items():
         blobs = [work.title for work in steps.blobs(image, name)]
         yield _task(steps, steps.layout(image), doc=f"image layout of {image}", deps=blobs)
 
@@ -299,102 +294,10 @@ CREATORS = (
 )
 
 
-def close_events(events: Events) -> None:
-    """The end of an invocation of which only the steps are known."""
-    events.close(1 if events.totals.failed else 0)
-
-
-@cache
-def _mixed() -> tuple[Steps, tuple[str, ...]]:
-    """The plan for a dodo.py of someone's own: doit says nothing of the selection there, so the
-    command line is read for the targets that images must be resolved for."""
-    head, tail = split(sys.argv[1:])
-    words, found = take_options(head)
-    options = Options(args=tuple(tail) if tail else None, **found)
-    plan = open_plan(options)
-    if isinstance(plan.progress, Events):
-        # Nothing of ours is told when somebody else's doit ends.
-        atexit.register(close_events, plan.progress)
-    steps = Steps(plan)
-    targets = [word for word in words if word.partition(":")[0] in STEPS and ":" in word]
-    if targets:
-        chosen = select(plan, targets) or []
-        steps.locking.resolve(dict.fromkeys(plan.bundle(name).image for name in chosen))
-    return steps, plan.bundle_names()
-
-
 def __getattr__(name: str) -> Any:
-    """What a dodo.py gets beside the creators, made only for one."""
-    if name == "DOIT_CONFIG":
-        from .doit_bridge import Beside
+    """What a dodo.py of someone's own gets, loaded only for one."""
+    if name in __all__:
+        from . import own_dodo
 
-        return {"reporter": Beside, "par_type": "thread"}
+        return getattr(own_dodo, name)
     raise AttributeError(name)
-
-
-def _created(creator: Any) -> Iterator[TaskDict]:
-    from doit.exceptions import InvalidDodoFile
-
-    try:
-        steps, names = _mixed()
-    except DeclarationError as error:
-        raise InvalidDodoFile(str(error)) from error
-    except DoitOciError as error:
-        # doit shows a traceback for what a creator raises, unless it ends everything.
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(error.exit_status) from error
-    yield from creator(steps, names)
-
-
-def _resolve_first(task: TaskDict) -> None:
-    """An image that a task of someone else's needs is not known before that task runs."""
-    from .doit_bridge import Act
-    from .steps import Command
-
-    steps, names = _mixed()
-    image = task["name"]
-    if not steps.locking.platforms(image):
-        bundle = _images(steps, names)[image]
-        work = Command(f"resolve:{image}", lambda: steps.fetch_all(bundle))
-        task["actions"] = [Act(work, steps.plan), *task["actions"]]
-
-
-def task_blob() -> Iterator[TaskDict]:
-    """fetch the blobs of every image"""
-    yield from _created(blob_tasks)
-
-
-def task_layout() -> Iterator[TaskDict]:
-    """image layouts"""
-    for task in _created(layout_tasks):
-        _resolve_first(task)
-        yield task
-
-
-def task_rootfs() -> Iterator[TaskDict]:
-    """root file systems"""
-    yield from _created(rootfs_tasks)
-
-
-def task_config() -> Iterator[TaskDict]:
-    """runtime configurations"""
-    yield from _created(config_tasks)
-
-
-def task_bundle() -> Iterator[TaskDict]:
-    """finished bundles"""
-    yield from _created(bundle_tasks)
-
-
-def task_check() -> Iterator[TaskDict]:
-    """checked bundles"""
-    yield from _created(check_tasks)
-
-
-def task_runs() -> Iterator[TaskDict]:
-    """running bundles"""
-    head, tail = split(sys.argv[1:])
-    for task in _created(run_tasks):
-        # Stock doit has to be told that what follows is no target; before it, others may be.
-        yield task | {"pos_arg": "args"} if tail and head[-1:] == [task["basename"]] else task
-    yield from _created(reset_tasks)

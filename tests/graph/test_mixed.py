@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.project.lock import load_lock
+
 from ..support.command import CHECKOUT, expect
 
 DODO = """\
@@ -88,3 +90,59 @@ def test_a_wrong_declaration_is_said_in_words(project: Path) -> None:
     failed = doit(project, "mine")
     expect(failed, 3)
     assert b'images.toml:1: imges: unknown key; did you mean "images"?' in failed.stderr
+
+
+def test_commands_are_done_by_stock_doit_too(project: Path) -> None:
+    expect(doit(project, "lock", "--check", "hello-world"), 3)
+    locked = doit(project, "lock", "hello-world")
+    assert expect(locked) == ""
+    assert b"hello-world: locked " in locked.stderr
+    expect(doit(project, "lock", "--check", "hello-world"))
+    digest = expect(doit(project, "digest", "hello-world"))
+    assert digest.startswith("sha256:")
+    assert expect(doit(project, "-f", "dodo.py", "digest", "hello-world")) == digest
+    assert "--update" in expect(doit(project, "help", "lock"))
+    wrong = doit(project, "inspect", "helo-world")
+    expect(wrong, 3)
+    assert b'helo-world: no image of that name in images.toml; did you mean "hello' in wrong.stderr
+
+
+def test_what_follows_a_command_is_not_read_by_doit(project: Path) -> None:
+    failed = doit(project, "exec", "hello-world", "--", "/hello", "A=b")
+    expect(failed, 1)
+    assert b"hello-world: no container of that name" in failed.stderr
+
+
+def test_a_task_of_ones_own_comes_before_a_command_of_its_name(project: Path) -> None:
+    dodo = project / "dodo.py"
+    mine = '\n\ndef task_lock():\n    return {"actions": ["echo my lock"], "verbosity": 2}\n'
+    dodo.write_text(DODO + mine)
+    assert expect(doit(project, "lock")) == ".  lock\nmy lock\n"
+    assert not (project / "images.lock").exists()
+
+
+def test_clean_and_forget_of_our_targets_are_ours(project: Path) -> None:
+    expect(doit(project, "bundle:hello-world"))
+    bundle = project / "build/bundles/hello-world"
+    expect(doit(project, "clean", "mine"))
+    assert bundle.exists()
+    expect(doit(project, "clean", "--dry-run", "bundle:hello-world"))
+    assert bundle.exists()
+    expect(doit(project, "forget", "bundle:hello-world"))
+    assert b"bundle:hello-world" in doit(project, "bundle:hello-world").stderr
+    expect(doit(project, "clean", "bundle:hello-world"))
+    assert not bundle.exists()
+
+
+def test_a_word_that_is_neither_command_nor_target_is_doits_to_refuse(project: Path) -> None:
+    failed = doit(project, "lokc")
+    expect(failed, 3)
+    assert b'"lokc". Must be a command, task, or a target' in failed.stderr
+
+
+def test_what_was_found_out_is_in_the_lock_when_doit_ends(project: Path) -> None:
+    age = "\nfrom tasks.project.plan import Unsaved\nUnsaved.SHARE = 10**9\n"
+    (project / "dodo.py").write_text(DODO + age)
+    (project / "images.toml").write_text(TOML + '[bundles.also]\nimage = "hello-world"\n')
+    expect(doit(project, "bundle:hello-world", "bundle:also"))
+    assert load_lock(project / "images.lock").bundles == ("also", "hello-world")
