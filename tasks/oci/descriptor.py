@@ -42,6 +42,11 @@ class Descriptor(Value):
             raise ContentError(f"descriptor size {size!r} is no number of bytes", subject=subject)
         if not isinstance(media_type, str) or not isinstance(digest, str):
             raise ContentError("descriptor lacks mediaType or digest", subject=subject)
+        if not media_type.isascii():  # Spec: RFC 6838, 4.2; a lone surrogate is no text at all
+            raise ContentError(f"descriptor mediaType {media_type!a} is none", subject=subject)
+        urls = value.get("urls") or []
+        if not isinstance(urls, list):
+            raise ContentError("descriptor urls are no list", subject=subject)
         platform = value.get("platform")
         annotations = value.get("annotations")
         return cls(
@@ -52,7 +57,7 @@ class Descriptor(Value):
             annotations=MappingProxyType(dict(annotations))
             if isinstance(annotations, dict)
             else NO_ANNOTATIONS,
-            urls=tuple(str(url) for url in value.get("urls") or ()),
+            urls=tuple(map(str, urls)),
             artifact_type=str(value.get("artifactType") or ""),
         )
 

@@ -107,6 +107,14 @@ WRONG = {
         json.dumps(changed(INDEX, manifests=[{**IMAGE.descriptor(), "size": -1}])).encode(),
         "size",
     ),
+    "a media type that is no text": (
+        json.dumps(changed(IMAGE, layers=[{**IMAGE.descriptor(), "mediaType": "\ud800"}])).encode(),
+        "mediaType '.ud800' is none",
+    ),
+    "urls that are a number": (
+        json.dumps(changed(IMAGE, layers=[{**IMAGE.descriptor(), "urls": 5}])).encode(),
+        "urls are no list",
+    ),
     "a digest that is a path": (
         json.dumps(changed(INDEX, manifests=[{**IMAGE.descriptor(), "digest": "../x"}])).encode(),
         "digest",
