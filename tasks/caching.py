@@ -72,11 +72,10 @@ class Caching:
         same = self.remote.startswith("oci://") and origin.is_remote and origin.registry == host
         return origin.repository if same else ""
 
-    def key(self, name: str) -> str | None:
-        """The key of a bundle that has been built somewhere before."""
+    def locked(self, name: str) -> tuple[str, str] | None:
+        """The key and the digest of a bundle that has been built somewhere before."""
         bundle = self.plan.bundle(name)
-        found = self.plan.locked_bundle(name, str(self.plan.platform(bundle)))
-        return found[0] if found else None
+        return self.plan.locked_bundle(name, str(self.plan.platform(bundle)))
 
     def pull(self, name: str) -> Moved | None:
         """Fetch a bundle's blobs from the cache; None where it is no help. Raises: StoreError.
@@ -85,15 +84,17 @@ class Caching:
         """
         from .remote_cache import pull
 
-        key = self.key(name)
-        if key is None or self._offline or self._given_up:
+        locked = self.locked(name)
+        if locked is None or self._offline or self._given_up:
             return None
+        key, digest = locked
         verify_key = self.plan.images.cache.get("verify_key")
         keys = [verify_key] if isinstance(verify_key, str) else list(verify_key or ())
         with self._open(name) as cache:
             return pull(
                 cache=cache,
                 key=key,
+                digest=digest,
                 descriptors=blobs_of(self.plan.required(self.plan.bundle(name))),
                 blobs=self.plan.workspace.blobs,
                 tmp=self.plan.workspace.tmp,
@@ -107,8 +108,8 @@ class Caching:
         """Put a finished bundle into the cache. Raises: DeclarationError, RegistryError."""
         from .remote_cache import push
 
-        key = self.key(name)
-        if key is None:
+        locked = self.locked(name)
+        if locked is None:
             raise DeclarationError(
                 "has no key in the lock", subject=name, hint=f"run `doit bundle:{name}` first"
             )
@@ -116,7 +117,7 @@ class Caching:
         with self._open(name) as cache:
             return push(
                 cache=cache,
-                key=key,
+                key=locked[0],
                 descriptors=blobs_of(self.plan.required(self.plan.bundle(name))),
                 blobs=self.plan.workspace.blobs,
                 tmp=self.plan.workspace.tmp,

@@ -10,6 +10,7 @@ warning and a build. Blobs are those that the lock names, by digest, or none at 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import tempfile
 import zlib
@@ -24,7 +25,7 @@ from .oci.digest import parse_digest
 from .store.archive_stream import compressed
 from .store.atomic import store_error
 from .store.blob_store import BlobStore
-from .store.bundle_digest import bundle_digest, file_digest
+from .store.bundle_digest import bundle_digest, digest_of, file_digest
 from .value import Value
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ MISSING = 404
 CHUNK = 1 << 20
 ENTRIES_LIMIT = 4 << 30
 """Bytes of recorded entries, unpacked: some ten million files."""
+DOCUMENT_LIMIT = 512 << 20
+"""Bytes of what a record, and no lock, names: config.json, and the entries as they are packed."""
 
 
 class Moved(Value):
@@ -79,6 +82,10 @@ def push(
             config_json=config,
             entries=listed,
         )
+        if private_key is not None:
+            from .store.remote.signature import sign
+
+            record = record.replacing(signature=sign(record.signed(), private_key=private_key))
         sources = {each.digest: store.path(each.digest) for each in descriptors}
         sources |= {config.digest: config_json, listed.digest: packed}
         unique = {each.digest: each for each in record.contents}
@@ -97,10 +104,6 @@ def push(
 
         with ThreadPoolExecutor(JOBS) as pool:
             sent = list(pool.map(send, unique.values()))
-    if private_key is not None:
-        from .store.remote.signature import sign
-
-        record = record.replacing(signature=sign(record.signed(), private_key=private_key))
     cache.save(key, record.to_bytes())
     return Moved(
         bundle_digest=str(record.bundle_digest), blobs=sum(map(bool, sent)), bytes=sum(sent)
@@ -111,6 +114,7 @@ def pull(
     *,
     cache: RemoteCache,
     key: str,
+    digest: str,
     descriptors: Sequence[Descriptor],
     blobs: Path,
     tmp: Path,
@@ -121,13 +125,14 @@ def pull(
 ) -> Moved | None:
     """Fetch what the lock names as far as the store lacks it; None where the cache is no help.
 
-    ``descriptors`` are the image's in the lock; with ``public_keys`` only what one of them signed
-    is used; ``may_write`` lets damaged content be taken out of the cache; ``failed`` is called
-    where the cache itself does not work, and asking again would be in vain. The digest that is
-    returned is checked against config.json and entries in the cache, not against the blobs.
+    ``digest`` is the bundle's and ``descriptors`` are its image's in the lock; with ``public_keys``
+    only what one of them signed is used; ``may_write`` lets damaged content be taken out of the
+    cache; ``failed`` is called where the cache itself does not work, and asking again would be in
+    vain. config.json and entries in the cache are held against ``digest``, blobs against theirs.
     Raises: StoreError, for this machine's own disk; DeclarationError for a bad key.
     """
     subject = f"remote cache: {key[:12]}"
+    store = BlobStore(blobs, tmp)
     suspects: list[Descriptor] = []
     try:
         raw = cache.load(key)
@@ -140,58 +145,68 @@ def pull(
             verify_signature(
                 record.signed(), record.signature, public_keys=public_keys, subject=subject
             )
-        check_blobs(record, descriptors, subject)
-        store = BlobStore(blobs, tmp)
+        check_promise(record, digest, descriptors, subject)
         missing = [each for each in descriptors if not store.has_blob(each)]
-        suspects = [*missing, record.config_json, record.entries]
+        suspects = missing
+        moved = cache.fetch(missing, store=store)
+        suspects = [record.config_json, record.entries]
         with scratch(tmp) as place:
-            moved = cache.fetch(missing, store=store)
             moved += check_documents(cache, record, place, subject)
     except (RegistryError, ContentError, LimitExceeded) as problem:
         progress.note(f"{problem.subject}: {problem.message}; building without the remote cache")
         if isinstance(problem, RegistryError) and problem.status != MISSING:
             failed()
         if may_write and isinstance(problem, ContentError) and suspects:
-            cache.discard(key, suspects)
+            cache.discard(key, [each for each in suspects if not store.has_blob(each)])
         return None
     return Moved(bundle_digest=str(record.bundle_digest), blobs=len(missing), bytes=moved)
 
 
-def check_blobs(record: CacheRecord, descriptors: Sequence[Descriptor], subject: str) -> None:
-    """Raises: ContentError where the record lacks a blob that the lock names."""
+def check_promise(
+    record: CacheRecord, digest: str, descriptors: Sequence[Descriptor], subject: str
+) -> None:
+    """Raises: ContentError where the record is of another bundle than the lock, or lacks a blob."""
+    if str(record.bundle_digest) != digest:
+        actual = str(record.bundle_digest)
+        raise DigestMismatch(subject=subject, expected=digest, actual=actual)
     offered = {(each.digest, each.size) for each in record.blobs}
     for each in descriptors:
         if (each.digest, each.size) not in offered:
             raise ContentError(f"lacks {each.digest}, which the lock names", subject=subject)
+    for each in (record.config_json, record.entries):
+        if each.size > DOCUMENT_LIMIT:
+            raise LimitExceeded(f"names {each.digest} of {each.size} bytes", subject=subject)
 
 
 def check_documents(cache: RemoteCache, record: CacheRecord, place: Path, subject: str) -> int:
     """Fetch config.json and the entries, hold them against the record's bundle digest."""
     store = BlobStore(place / "blobs", place / "tmp")
     moved = cache.fetch((record.config_json, record.entries), store=store)
-    entries = place / "entries"
-    unpack(store.path(record.entries.digest), entries, subject)
-    actual = bundle_digest(entries=entries, config_json=store.path(record.config_json.digest))
+    actual = digest_of(
+        rootfs=unpacked_digest(store.path(record.entries.digest), subject),
+        config=file_digest(store.path(record.config_json.digest)),
+    )
     if actual != str(record.bundle_digest):
         raise DigestMismatch(subject=subject, expected=str(record.bundle_digest), actual=actual)
     return moved
 
 
-def unpack(source: Path, destination: Path, subject: str) -> None:
-    """One gzip member, of bounded size. Raises: ContentError, LimitExceeded."""
-    engine, size = zlib.decompressobj(31), 0
-    with source.open("rb") as stream, destination.open("wb") as output:
+def unpacked_digest(source: Path, subject: str) -> str:
+    """Of one gzip member, of bounded size. Raises: ContentError, LimitExceeded."""
+    engine, running, size = zlib.decompressobj(31), hashlib.sha256(), 0
+    with source.open("rb") as stream:
         try:
             while not engine.eof and (chunk := engine.unconsumed_tail or stream.read(CHUNK)):
                 piece = engine.decompress(chunk, CHUNK)
                 size += len(piece)
                 if size > ENTRIES_LIMIT:
                     raise LimitExceeded("has too many entries", subject=subject)
-                output.write(piece)
+                running.update(piece)
         except zlib.error as problem:
             raise ContentError(f"its entries are damaged: {problem}", subject=subject) from problem
     if not engine.eof:
         raise ContentError("its entries end too early", subject=subject)
+    return f"sha256:{running.hexdigest()}"
 
 
 def described(path: Path, media_type: str) -> Descriptor:

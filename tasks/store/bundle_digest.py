@@ -37,5 +37,9 @@ def rootfs_digest(entries: Path) -> str:
 
 def bundle_digest(*, entries: Path, config_json: Path) -> str:
     """The digest of a bundle. Raises: StoreError when either file is not there."""
-    found = {"rootfs": rootfs_digest(entries), "config": file_digest(config_json)}
-    return str(digest_bytes(canonical(found)))
+    return digest_of(rootfs=rootfs_digest(entries), config=file_digest(config_json))
+
+
+def digest_of(*, rootfs: str, config: str) -> str:
+    """The digest of a bundle whose parts have these."""
+    return str(digest_bytes(canonical({"rootfs": rootfs, "config": config})))

@@ -82,6 +82,7 @@ class Cold:
         return pull(
             cache=place.open(heard),
             key=key,
+            digest=built.digest,
             descriptors=built.descriptors,
             blobs=self.blobs,
             tmp=self.tmp,

@@ -228,6 +228,11 @@ def test_only_what_a_trusted_key_signed_is_used(tmp_path: Path, signing: str) ->
     take_away_results(tmp_path)
     assert expect(doit_oci(tmp_path, "digest", "a", "--locked")) == digest
     take_away_results(tmp_path)
+    both = signing.replace('"cache.pub"', '["other.pub", "cache.pub"]')
+    declare(tmp_path, f"file://{tmp_path}/remote", both)
+    shutil.rmtree(tmp_path / "layout-a")
+    assert expect(doit_oci(tmp_path, "digest", "a", "--locked")) == digest
+    take_away_results(tmp_path)
     declare(tmp_path, f"file://{tmp_path}/remote", signing.replace("cache.pub", "other.pub"))
     shutil.rmtree(tmp_path / "layout-a")
     result = doit_oci(tmp_path, "digest", "a", "--locked")

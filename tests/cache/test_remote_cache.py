@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import subprocess
@@ -15,15 +16,19 @@ from s3fs import S3FileSystem
 
 from tasks.errors import ContentError, DeclarationError, RegistryError, StoreError
 from tasks.oci.cache_record import parse_record
+from tasks.oci.digest import digest_bytes
 from tasks.oci.media_type import OCI_LAYER_GZIP
 from tasks.store.remote.cache import open_cache
 from tasks.store.remote.fsspec_cache import shown
+from tasks.store.remote.registry_cache import PATIENCE
 from tests.cache.built import KEY, Built, Cold
 from tests.cache.conftest import Heard, Place, registry_place, s3_environment
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
     from tests.support.docker_registry import RegistryServer
 
@@ -131,6 +136,8 @@ def test_a_damaged_blob_is_never_used_and_the_next_push_mends_it(
     # Others may have fetched what is good: only the damaged one is missing in the second try.
     assert cold.pull(directory, built, heard, may_write=True) is None
     assert not damaged.exists()
+    # What arrived whole is left to others.
+    assert len(list(damaged.parent.iterdir())) == (6 if which < 5 else 5)
     built.push(directory, heard)
     assert cold.pull(directory, built, heard) is not None
     assert cold.holds(built)
@@ -286,24 +293,109 @@ def test_a_signature_does_not_survive_a_change(
     assert "nobody who is trusted" in heard.notes[-1]
 
 
-def test_a_bundle_digest_that_config_and_entries_do_not_give_is_a_miss(
+def change_record(where: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Rewrite the record of a cache in a directory."""
+    path = where / "remote" / "keys" / f"ac-{KEY}.json"
+    record = json.loads(path.read_bytes())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def test_a_record_of_another_digest_than_the_locks_is_a_miss(
+    directory: Place, built: Built, cold: Cold, heard: Heard
+) -> None:
+    built.push(directory, heard)
+    pushed = built.digest
+    built.config_json.write_bytes(b"{}")
+    assert cold.pull(directory, built, heard) is None
+    assert f"expected digest {built.digest}, got {pushed}" in heard.notes[-1]
+    assert not cold.blobs.exists()
+
+
+def test_a_digest_that_config_and_entries_do_not_give_is_a_miss(
     tmp_path: Path, directory: Place, built: Built, cold: Cold, heard: Heard
 ) -> None:
     built.push(directory, heard)
-    path = tmp_path / "remote" / "keys" / f"ac-{KEY}.json"
-    record = json.loads(path.read_bytes())
-    record["annotations"]["doit-oci.bundle-digest"] = "sha256:" + "0" * 64
-    path.write_text(json.dumps(record))
+    other = gzip.compress(b"other entries")
+    found = digest_bytes(other)
+    (tmp_path / "remote" / "blobs" / "sha256" / found.encoded).write_bytes(other)
+    more = {"digest": str(found), "size": len(other)}
+    change_record(tmp_path, lambda record: record["layers"][-1].update(more))
     assert cold.pull(directory, built, heard) is None
-    assert "expected digest sha256:000" in heard.notes[-1]
+    assert f"expected digest {built.digest}" in heard.notes[-1]
 
 
-def test_a_key_that_is_none_is_the_declarations_fault(
-    tmp_path: Path, directory: Place, built: Built, heard: Heard
+def test_a_record_cannot_ask_for_any_amount_of_bytes(
+    tmp_path: Path, directory: Place, built: Built, cold: Cold, heard: Heard
 ) -> None:
-    (tmp_path / "x.key").write_text("not a key")
-    with pytest.raises(DeclarationError, match="openssl genpkey"):
-        built.push(directory, heard, signer=tmp_path / "x.key")
+    built.push(directory, heard)
+    change_record(tmp_path, lambda record: record["layers"][-1].update(size=1 << 40))
+    assert cold.pull(directory, built, heard) is None
+    assert "of 1099511627776 bytes" in heard.notes[-1]
+
+
+def test_a_directory_that_does_not_answer_is_given_up(
+    tmp_path: Path,
+    directory: Place,
+    built: Built,
+    cold: Cold,
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built.push(directory, heard)
+    path = tmp_path / "remote" / "keys" / f"ac-{KEY}.json"
+    path.unlink()
+    os.mkfifo(path)
+    monkeypatch.setattr("tasks.store.remote.fsspec_cache.SOON", 0.2)
+    assert cold.pull(directory, built, heard) is None
+    assert "no answer within" in heard.notes[-1]
+
+
+@pytest.fixture
+def other_keys(tmp_path: Path) -> Path:
+    """Files that are no Ed25519 key in PEM form without a passphrase."""
+    genpkey = ["openssl", "genpkey", "-out"]
+    rsa, locked = tmp_path / "rsa", tmp_path / "encrypted"
+    for path, more in (
+        (rsa, ["-algorithm", "RSA"]),
+        (locked, ["-algorithm", "ed25519", "-aes256", "-pass", "pass:x"]),
+    ):
+        subprocess.run([*genpkey, path, *more], check=True, capture_output=True)
+    (tmp_path / "text").write_text("not a key")
+    (tmp_path / "directory").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("text", r"is no Ed25519 private key in PEM form(.|\n)*openssl genpkey"),
+        ("rsa", "is no Ed25519 private key"),
+        ("encrypted", "a key without a passphrase is needed"),
+        ("ours.pub", "is no Ed25519 private key"),
+        ("directory", "Is a directory"),
+        ("nowhere", "No such file"),
+    ],
+)
+def test_what_cannot_sign_is_said_before_anything_is_sent(
+    name: str, said: str, other_keys: Path, place: Place, built: Built, heard: Heard,
+    keys: dict[str, Path],
+) -> None:  # fmt: skip
+    with pytest.raises(DeclarationError, match=said):
+        built.push(place, heard, signer=keys.get(name, other_keys / name))
+    cache = place.open()
+    assert not any(cache.has_blob(each) for each in built.descriptors)
+
+
+@pytest.mark.parametrize("name", ["text", "rsa", "encrypted", "ours", "nowhere"])
+def test_what_cannot_verify_is_the_declarations_fault(
+    name: str, other_keys: Path, directory: Place, built: Built, cold: Cold, heard: Heard,
+    keys: dict[str, Path],
+) -> None:  # fmt: skip
+    built.push(directory, heard, signer=keys["ours"])
+    said = "No such file" if name == "nowhere" else r"no Ed25519 public key(.|\n)*openssl pkey"
+    with pytest.raises(DeclarationError, match=said):
+        cold.pull(directory, built, heard, trusted=(keys.get(name, other_keys / name),))
 
 
 def test_a_registry_that_has_the_image_stores_nothing_twice(
@@ -330,10 +422,31 @@ def test_other_tools_read_the_record_as_an_artifact(
     assert len(manifest["layers"]) == 7
 
 
-@pytest.mark.parametrize("url", ["", "/a/path", "nonsense://x", "oci://127.0.0.1/UPPER"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "",
+            "/a/path",
+            "nonsense://x",
+            "oci://127.0.0.1/UPPER",
+            "oci://cache",
+            "oci://team/cache",
+        ),
+        *("oci://index.docker.io/team/cache", "oci://127.0.0.1:5000/cache:tag"),
+        *(f"oci://127.0.0.1:5000/cache@sha256:{'0' * 64}", "oci://127.0.0.1:5000"),
+    ],
+)
 def test_what_is_no_address_of_a_cache_is_refused(url: str, heard: Heard) -> None:
     with pytest.raises(DeclarationError):
         open_cache(url, environ={}, progress=heard)
+
+
+def test_a_registry_that_does_not_answer_costs_half_a_minute_at_most() -> None:
+    silent_document = PATIENCE.attempts * PATIENCE.document_time
+    silent_blob = PATIENCE.attempts**2 * PATIENCE.read_timeout
+    crawling_blob = (PATIENCE.drops + 1) * PATIENCE.stall_time
+    assert max(silent_document, silent_blob, crawling_blob) <= 30
 
 
 def test_credentials_in_an_address_are_not_shown() -> None:

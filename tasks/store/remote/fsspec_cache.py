@@ -151,7 +151,7 @@ class FsspecCache:
         """What ``work`` returns; whatever the many file systems raise, or a silence, is one
         failure of the cache. ``size`` is how many bytes are moved by it."""
         try:
-            return work() if self._is_local else within(SOON + size / LEAST_RATE, work)
+            return within(SOON + size / LEAST_RATE, work)
         except (RegistryError, StoreError, MemoryError):
             raise
         except Exception as problem:

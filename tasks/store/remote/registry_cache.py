@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import ManifestUnknown, RegistryError
+from ...errors import DeclarationError, InvalidReference, ManifestUnknown, RegistryError
 from ...oci.cache_record import EMPTY, EMPTY_DESCRIPTOR
 from ...oci.media_type import OCI_MANIFEST
 from ...oci.reference import parse_image
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ...oci.descriptor import Descriptor
+    from ...oci.reference import ImageReference
     from ...oci.registry_settings import Registry
     from ...progress import Progress
     from ..blob_store import BlobStore
@@ -28,15 +29,18 @@ BLOB = "application/octet-stream"
 JOBS = 4
 PATIENCE = Limits(
     connect_timeout=5.0,
-    read_timeout=10.0,
+    read_timeout=7.0,
     attempts=2,
-    drops=3,
+    drops=2,
     backoff_cap=2.0,
     retry_after_cap=10.0,
-    stall_time=15.0,
-    document_time=20.0,
+    stall_time=10.0,
+    document_time=14.0,
 )
-"""A cache that does not answer soon costs more than it brings: half a minute at most is lost."""
+"""A cache that does not answer soon costs more than it brings: half a minute at most is lost.
+
+A blob is asked for ``attempts`` times, and each of these requests is tried as often.
+"""
 
 
 class RegistryCache:
@@ -51,7 +55,7 @@ class RegistryCache:
         progress: Progress,
         mount_from: str = "",
     ) -> None:
-        self._place = parse_image("docker://" + url.removeprefix("oci://"), folder=Path())
+        self._place = parse_place(url)
         self._registries = registries
         self._environ = environ
         self._progress = progress
@@ -113,6 +117,23 @@ class RegistryCache:
                 own, environ=self._environ, progress=self._progress, limits=PATIENCE
             )
         return self._writer
+
+
+def parse_place(url: str) -> ImageReference:
+    """``oci://registry/repository``, spelt out: what an image's name may leave away would here be
+    Docker Hub. Raises: DeclarationError."""
+    name = url.removeprefix("oci://")
+    try:
+        found = parse_image(f"docker://{name}", folder=Path())
+    except InvalidReference as problem:
+        raise DeclarationError(problem.message, subject=url, hint=problem.hint) from problem
+    if found.name != name:
+        raise DeclarationError(
+            "names no registry and repository, or more than these",
+            subject=url,
+            hint="write oci://registry.example/team/cache; a registry of one word with its port",
+        )
+    return found
 
 
 def tag(key: str) -> str:

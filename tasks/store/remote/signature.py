@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import ContentError, DeclarationError
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-HINT = "make one with: openssl genpkey -algorithm ed25519 -out cache.key"
+HINTS = {
+    "private": "make one with: openssl genpkey -algorithm ed25519 -out cache.key",
+    "public": "make one with: openssl pkey -in cache.key -pubout -out cache.pub",
+}
 
 
 def sign(content: bytes, *, private_key: Path) -> str:
@@ -25,9 +28,12 @@ def sign(content: bytes, *, private_key: Path) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    key = load_key(lambda pem: load_pem_private_key(pem, password=None), private_key)
+    def load(pem: bytes) -> object:
+        return load_pem_private_key(pem, password=None)
+
+    key = load_key(load, private_key, "private")
     if not isinstance(key, Ed25519PrivateKey):
-        raise DeclarationError("is no Ed25519 private key", subject=str(private_key), hint=HINT)
+        raise no_key(private_key, "private")
     return base64.b64encode(key.sign(content)).decode()
 
 
@@ -47,9 +53,9 @@ def verify_signature(
     except (binascii.Error, ValueError) as problem:
         raise ContentError("its signature is not Base64", subject=subject) from problem
     for path in public_keys:
-        key = load_key(load_pem_public_key, path)
+        key = load_key(load_pem_public_key, path, "public")
         if not isinstance(key, Ed25519PublicKey):
-            raise DeclarationError("is no Ed25519 public key", subject=str(path), hint=HINT)
+            raise no_key(path, "public")
         try:
             key.verify(raw, content)
         except InvalidSignature:
@@ -70,12 +76,21 @@ def need_cryptography(key: Path) -> None:
         ) from problem
 
 
-def load_key(load: Callable[[bytes], Any], path: Path) -> Any:
+def load_key(load: Callable[[bytes], object], path: Path, half: str) -> object:
+    """The ``half`` of a key pair in a file, of whatever kind. Raises: DeclarationError."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         return load(path.read_bytes())
     except OSError as problem:
         raise DeclarationError(str(problem.strerror), subject=str(path)) from problem
-    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
-        raise DeclarationError("is no key in PEM form", subject=str(path), hint=HINT) from problem
+    except TypeError as problem:
+        why = "is encrypted; a key without a passphrase is needed"
+        raise DeclarationError(why, subject=str(path)) from problem
+    except (ValueError, UnsupportedAlgorithm) as problem:
+        raise no_key(path, half) from problem
+
+
+def no_key(path: Path, half: str) -> DeclarationError:
+    why = f"is no Ed25519 {half} key in PEM form"
+    return DeclarationError(why, subject=str(path), hint=HINTS[half])
