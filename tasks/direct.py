@@ -72,7 +72,7 @@ def _chain(plan: Plan, step: str, name: str) -> tuple[list[str], list[Work] | No
         return [plan.bundle(name).image], None
     except UnknownTarget:
         from .imported import is_imported, run_imported
-        from .steps import Command
+        from .step import Command
 
         if step != "run" or not is_imported(plan, name):
             raise

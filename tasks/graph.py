@@ -206,7 +206,7 @@ def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """fetch one blob (and, over the same connections, what else its image lacks)"""
     seen = set()
     for image, name in images_of(steps, names).items():
-        found = [each for each in steps.blobs(image, name) if each.title not in seen]
+        found = [each for each in steps.images.blobs(image, name) if each.title not in seen]
         for work in found:
             seen.add(work.title)
             # One task fetches all that its image lacks: side by side there are other images'.
@@ -225,8 +225,8 @@ def images_of(steps: Steps, names: Iterable[str]) -> dict[str, str]:
 def layout_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """put an image's blobs together as an image layout"""
     for image, name in images_of(steps, names).items():
-        blobs = [work.title for work in steps.blobs(image, name)]
-        yield _task(steps, steps.layout(image), doc=f"image layout of {image}", deps=blobs)
+        blobs = [work.title for work in steps.images.blobs(image, name)]
+        yield _task(steps, steps.images.layout(image), doc=f"image layout of {image}", deps=blobs)
 
 
 def rootfs_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
@@ -234,7 +234,10 @@ def rootfs_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     for name in names:
         image = steps.plan.bundle(name).image
         yield _task(
-            steps, steps.rootfs(name), doc=f"root file system of {name}", deps=[f"layout:{image}"]
+            steps,
+            steps.bundles.rootfs(name),
+            doc=f"root file system of {name}",
+            deps=[f"layout:{image}"],
         )
 
 
@@ -242,14 +245,16 @@ def config_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """turn the image configuration and the overrides into config.json"""
     for name in names:
         yield _task(
-            steps, steps.config(name), doc=f"config.json of {name}", deps=[f"rootfs:{name}"]
+            steps, steps.bundles.config(name), doc=f"config.json of {name}", deps=[f"rootfs:{name}"]
         )
 
 
 def bundle_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
     """finish a bundle: its digest goes into the lock"""
     for name in names:
-        yield _task(steps, steps.bundle(name), doc=f"bundle {name}", deps=[f"config:{name}"])
+        yield _task(
+            steps, steps.bundles.bundle(name), doc=f"bundle {name}", deps=[f"config:{name}"]
+        )
 
 
 def check_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:

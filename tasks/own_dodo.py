@@ -39,7 +39,8 @@ from .graph import (
 )
 from .project.plan import Options
 from .project_folder import open_plan
-from .steps import Command, Steps
+from .step import Command
+from .steps import Steps
 from .view.events import Events
 
 DOIT_CONFIG = {"reporter": Beside, "par_type": "thread"}

@@ -54,6 +54,20 @@ class Work:
         raise NotImplementedError
 
 
+class Command(Work):
+    """What is done each time it is asked for."""
+
+    __slots__ = ("act",)
+
+    def __init__(self, title: str, act: Callable[[], None]) -> None:
+        super().__init__(title)
+        self.act = act
+
+    def perform(self) -> Facts:
+        self.act()
+        return {}
+
+
 def is_current(work: Work) -> bool:
     """Whether a piece of work stands; what cannot be read simply does not."""
     try:

@@ -125,10 +125,10 @@ class Cache(ProjectCommand):
             moved: Moved | None
             if verb == "push":
                 steps.build(name)
-                moved = steps.caching.push(name)
+                moved = steps.shared.caching.push(name)
             else:
                 steps.locking.resolve([self.plan.bundle(name).image])
-                moved = steps.caching.pull(name)
+                moved = steps.shared.caching.pull(name)
             if moved is None:
                 missed += 1
                 sys.stderr.write(f"{name}: not in the remote cache\n")

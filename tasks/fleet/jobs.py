@@ -49,11 +49,11 @@ def bundle_key(steps: Steps, name: str) -> tuple[str, bool]:
     config = plan.workspace.blob(plan.required(bundle).config.digest)
     try:
         if not config_step.needs_tree(image_config=config, bundle=bundle):
-            return steps.bundle(name).key(), True
+            return steps.bundles.bundle(name).key(), True
     except DoitOciError:
         # Not in the store, or an image that the build has something to say about.
         pass
-    inputs = {"rootfs": steps.rootfs(name).key(), "image_config": str(config.name)}
+    inputs = {"rootfs": steps.bundles.rootfs(name).key(), "image_config": str(config.name)}
     parts = {
         "step": "bundle inputs",
         "epoch": 1,

@@ -99,10 +99,10 @@ def build_here() -> int:
         )
         steps = Steps(plan)
         facts = steps.build(name)
-        key = steps.bundle(name).key()
+        key = steps.bundles.bundle(name).key()
         # What a worker finished before is told to no lock of this job's.
         plan.lock = plan.lock.with_bundle(name, platform, key, str(facts["digest"]))
-        steps.caching.push(name)
+        steps.shared.caching.push(name)
         write_atomic(folder / DONE, json.dumps({"key": key, "digest": facts["digest"]}).encode())
     except DoitOciError as error:
         sys.stderr.write(f"{error}\n")

@@ -137,7 +137,7 @@ def _blobs(steps: Steps, image: str) -> Iterator[Finding]:
 
 def _blob(steps: Steps, descriptor: Descriptor) -> Finding:
     size = size_text(descriptor.size)
-    if steps.has_blob(descriptor):
+    if steps.images.has_blob(descriptor):
         return Finding(f"blob:{descriptor.digest}", CURRENT, (f"it is in the store ({size})",), ())
     return Finding(f"blob:{descriptor.digest}", DUE, (f"{ABSENT} ({size} to fetch)",), ())
 

@@ -19,7 +19,15 @@ from .all_bundles import marks
 if TYPE_CHECKING:
     from ..project.plan import Plan
 
-MAKERS = ("__init__.py", "config_json.py", "layout.py", "rootfs.py", "steps.py")
+MAKERS = (
+    "__init__.py",
+    "bundle_steps.py",
+    "config_json.py",
+    "image_steps.py",
+    "layout.py",
+    "rootfs.py",
+    "steps.py",
+)
 """Of this package: a newer one may make other keys of the same inputs."""
 
 
