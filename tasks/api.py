@@ -24,7 +24,9 @@ and processes may build in one state directory at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from _thread import allocate_lock
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +40,6 @@ from .steps import Steps
 from .value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Self
 
 __all__ = ["Bundle", "DoitOciError", "PlannedStep", "Project", "open_project"]
@@ -72,6 +73,8 @@ class Project:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._steps = Steps(plan)
+        self._builds = 0
+        self._mutex = allocate_lock()
 
     def __enter__(self) -> Self:
         self._steps.locking.hold()
@@ -132,12 +135,26 @@ class Project:
     def build(self, bundle: str) -> Bundle:
         """Do what a bundle lacks, and return it. Raises: DoitOciError."""
         name = self._plan.bundle(bundle).name
-        try:
-            facts = self._steps.build(name)
-        finally:
-            self._steps.locking.settle()
+        with self._building():
+            try:
+                facts = self._steps.build(name)
+            finally:
+                self._steps.locking.settle()
         path = self._plan.workspace.bundle(name)
         return Bundle(name=name, path=path, digest=str(facts["digest"]))
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """``clean`` waits while a build goes on, and not for as long as this program lives."""
+        with self._mutex:
+            self._builds += 1
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._builds -= 1
+                if not self._builds:
+                    self._steps.shared.building.release()
 
     def run(self, bundle: str, *, args: Sequence[str] | None = None) -> int:
         """Build what is out of date, run, and return the container's exit status.

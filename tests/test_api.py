@@ -189,3 +189,9 @@ def test_a_kill_in_a_block_loses_no_work(project: Path) -> None:
     assert digests == killed.stdout.split()
     assert [tree.stat().st_ino for tree in trees] == before
     assert load_lock(project / "images.lock").bundles == ("hello-world", "loud")
+
+
+def test_a_program_that_has_built_keeps_nobody_from_cleaning(project: Path) -> None:
+    path = open_project(project, offline=True).build("loud").path
+    expect(doit_oci(project, "clean", "loud", timeout=30))
+    assert not path.exists()
