@@ -192,22 +192,20 @@ class BundleSteps:
         bundle = self.plan.bundle(name)
         image = self.plan.locked_image(bundle.image)
         assert image is not None, "a finished bundle's image is in the lock"
-        before = (self.images.layout(bundle.image), self.rootfs(name), self.config(name))
-        done = {step.step: step.recorded() or {} for step in before}
-        destination = self.space.provenance(name)
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        chain = (
+            self.images.layout(bundle.image),
+            self.rootfs(name),
+            self.config(name),
+            self.bundle(name),
+        )
         return write_provenance(
-            destination=destination,
+            destination=self.space.provenance(name),
             bundle=name,
             digest=digest,
             platform=str(self.plan.platform(bundle)),
             image=image,
             parameters=kept_overrides(bundle),
-            steps={
-                step: {"key": found["key"], "epoch": found["parts"]["epoch"]}
-                for step, found in done.items()
-                if found
-            },
+            steps={step.step: step.identity() for step in chain},
             entries=self.space.entries(name),
             config_json=self.space.config_json(name),
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from . import __version__
 from .oci.canonical_json import pretty
 from .oci.digest import parse_digest
+from .oci.reference import PATH_TRANSPORTS
 from .store.bundle_digest import file_digest
 
 TYPE_CHECKING = False
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:doit-oci:bundle:1"
-BUILDER = "urn:doit-oci"
+BUILDER = "urn:doit-oci:builder"
+WITH_TRANSPORT = ("builtin:", *(f"{transport}:" for transport in PATH_TRANSPORTS))
 
 
 def provenance(
@@ -87,9 +89,9 @@ def dependencies(image: LockedImage, locked: LockedPlatform) -> list[dict[str, A
     found: list[dict[str, Any]] = []
     if image.index is not None:
         found.append(
-            {"name": "index", "uri": image.reference, "digest": digest_set(str(image.index))}
+            {"name": "index", "uri": uri(image.reference), "digest": digest_set(str(image.index))}
         )
-    found.append({**described("manifest", locked.manifest), "uri": image.reference})
+    found.append({**described("manifest", locked.manifest), "uri": uri(image.reference)})
     found.append(described("config", locked.config))
     for number, layer in enumerate(locked.layers):
         found.append(
@@ -102,6 +104,15 @@ def dependencies(image: LockedImage, locked: LockedPlatform) -> list[dict[str, A
             }
         )
     return found
+
+
+def uri(reference: str) -> str:
+    """An image's name with its transport, as skopeo writes it, which makes it a URI.
+
+    >>> uri("registry.example/team/name:1"), uri("builtin:hello-world")
+    ('docker://registry.example/team/name:1', 'builtin:hello-world')
+    """
+    return reference if reference.startswith(WITH_TRANSPORT) else f"docker://{reference}"
 
 
 def described(name: str, descriptor: Descriptor) -> dict[str, Any]:

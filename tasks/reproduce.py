@@ -51,13 +51,15 @@ def reproduce(
     blobs: Sequence[Path],
     blobs_root: Path,
     environ: Mapping[str, str],
+    here: Built | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Build twice and return the bundle digest.
 
     ``command`` builds the bundle of the images.toml in its working directory into ``build/``
     there; ``files`` are that directory's files by relative name; ``blobs`` are what the image
-    needs, beneath ``blobs_root``. Raises: ContentError naming the first difference.
+    needs, beneath ``blobs_root``; ``here`` is the bundle that both have to equal.
+    Raises: ContentError naming the first difference.
     """
     progress = progress or Silent()
     there = Surroundings(umask=0o077, locale="C", zone="Asia/Kathmandu")
@@ -87,7 +89,15 @@ def reproduce(
                     config_json=state / "bundles" / bundle / "config.json",
                 )
             )
-        return same_digest(bundle, *built)
+        digest = same_digest(bundle, *built)
+        if here is not None and here.digest != digest:
+            raise ContentError(
+                f"is not what building it again gives: {first_difference(here, built[0])}",
+                subject=bundle,
+                hint=f"`doit verify {bundle}` says what was changed; `doit clean {bundle}` and "
+                "a build make it anew",
+            )
+        return digest
     finally:
         with contextlib.suppress(StoreError):
             remove_tree(tmp)

@@ -139,6 +139,11 @@ class Step(Work):
     def key(self) -> str:
         return step_key(self.parts())
 
+    def identity(self) -> dict[str, Any]:
+        """What provenance says of a step."""
+        parts = self.parts()
+        return {"key": step_key(parts), "epoch": parts["epoch"]}
+
     def why(self) -> str:
         parts = self.parts()
         return "; ".join(reasons(self.recorded(), step_key(parts), parts))

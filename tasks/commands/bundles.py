@@ -148,7 +148,7 @@ class Reproduce(ProjectCommand):
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..config_json import watched_files
-        from ..reproduce import reproduce
+        from ..reproduce import Built, reproduce
 
         if len(names) != 1:
             raise DeclarationError("expected one bundle", subject="reproduce")
@@ -175,6 +175,9 @@ class Reproduce(ProjectCommand):
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             },
+            here=Built(
+                entries=space.entries(bundle.name), config_json=space.config_json(bundle.name)
+            ),
             progress=plan.progress,
         )
         sys.stdout.write(f"{digest}\n")

@@ -109,6 +109,11 @@ def test_the_provenance_is_the_same_bytes_whoever_builds_where(here: Path, tmp_p
     assert (there / name).read_bytes() == (here / name).read_bytes()
     said = (here / name).read_text()
     assert str(tmp_path) not in said
+    steps = json.loads(said)["predicate"]["buildDefinition"]["internalParameters"]["steps"]
+    lock = json.loads((here / "images.lock").read_bytes())
+    (locked,) = lock["bundles"]["b"].values()
+    assert steps["bundle"]["key"] == locked["key"]
+    assert sorted(steps) == ["bundle", "config", "layout", "rootfs"]
     assert f'"{os.uname().nodename}"' not in said
 
 
@@ -143,6 +148,16 @@ def test_reproduce_names_path_and_field_of_the_first_difference(here: Path) -> N
     expect(result, 1)
     said = result.stderr.decode()
     assert "b: is not reproducible: mtime of / is 0 and 5000000000" in said, said
+
+
+def test_reproduce_names_what_the_bundle_here_has_and_a_new_build_has_not(here: Path) -> None:
+    expect(doit_oci(here, "bundle:b"))
+    entries = here / "build/entries/b.jsonl"
+    entries.write_bytes(entries.read_bytes().replace(b'"gid":42', b'"gid":43'))
+    result = doit_oci(here, "reproduce", "b")
+    assert expect(result, 1) == ""
+    said = result.stderr.decode()
+    assert "b: is not what building it again gives: gid of /etc/copy is 43 and 42" in said, said
 
 
 def test_reproduce_is_independent_of_a_remote_cache(here: Path, digest: str) -> None:

@@ -18,6 +18,8 @@ from tasks.provenance import provenance, write_provenance
 if TYPE_CHECKING:
     from pathlib import Path
 
+URN = "^urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:[a-z0-9:-]+$"
+"""Spec: RFC 8141, section 2, without what we do not use."""
 DIGEST_SET = {
     "type": "object",
     "minProperties": 1,
@@ -28,7 +30,7 @@ RESOURCE = {
     "required": ["digest"],
     "properties": {
         "name": {"type": "string"},
-        "uri": {"type": "string"},
+        "uri": {"type": "string", "pattern": r"^[a-z][a-z0-9+-]*:\S+$"},
         "digest": DIGEST_SET,
         "mediaType": {"type": "string"},
         "annotations": {"type": "object"},
@@ -53,7 +55,7 @@ SLSA = {
                     "required": ["buildType", "externalParameters"],
                     "additionalProperties": False,
                     "properties": {
-                        "buildType": {"type": "string", "pattern": "^[a-z]+:"},
+                        "buildType": {"type": "string", "pattern": URN},
                         "externalParameters": {"type": "object"},
                         "internalParameters": {"type": "object"},
                         "resolvedDependencies": {"type": "array", "items": RESOURCE},
@@ -64,7 +66,11 @@ SLSA = {
                     "required": ["builder"],
                     "additionalProperties": False,
                     "properties": {
-                        "builder": {"type": "object", "required": ["id"]},
+                        "builder": {
+                            "type": "object",
+                            "required": ["id"],
+                            "properties": {"id": {"type": "string", "pattern": URN}},
+                        },
                         "byproducts": {"type": "array", "items": RESOURCE},
                     },
                 },
