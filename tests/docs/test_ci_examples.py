@@ -135,6 +135,19 @@ def test_the_steps_of_the_github_example_build_every_bundle(runner: Runner) -> N
     runner.check_shards(parts)
 
 
+def gitlab_keys(cache: dict[str, Any], lock: str) -> list[str]:
+    """The whole names that GitLab asks for, in order; it knows no prefixes."""
+    key = cache["key"]
+    first = key if isinstance(key, str) else f"{key['prefix']}-{lock}"
+    return [first, *cache.get("fallback_keys", ())]
+
+
+def test_the_gitlab_example_starts_with_what_an_older_lock_left() -> None:
+    (job,) = yaml.safe_load((FOLDER / "gitlab-ci.yml").read_text()).values()
+    saved = gitlab_keys(job["cache"], "old lock")[0]
+    assert saved in gitlab_keys(job["cache"], "new lock")
+
+
 def test_the_script_of_the_gitlab_example_builds_every_bundle(runner: Runner) -> None:
     found = yaml.safe_load((FOLDER / "gitlab-ci.yml").read_text())
     (job,) = found.values()
