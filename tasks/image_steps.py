@@ -72,7 +72,7 @@ class ImageSteps:
         cache from there."""
         from .blob import fetch_blobs
 
-        self.shared.building.take()
+        self.shared.begin()
         if self.plan.images.cache and self.missing(image):
             self.shared.caching.try_pull(name)
         fetch_blobs(

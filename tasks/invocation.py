@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .locking import Locking
 from .project.workspace import BUILDING
+from .sharing import remember_project
 from .step import Step
 from .store.guard import SharedGuard
 
@@ -26,6 +27,7 @@ class Invocation:
         self.space = plan.workspace
         self.locking = Locking(plan)
         self.building = SharedGuard(self.space.guard(BUILDING))
+        self._is_remembered = False
         self._caching: Caching | None = None
 
     @property
@@ -36,6 +38,13 @@ class Invocation:
 
             self._caching = Caching(self.plan, self.locking)
         return self._caching
+
+    def begin(self) -> None:
+        """Be seen to build: by ``clean`` for as long as it goes on, by every later ``gc``."""
+        self.building.take()
+        if not self._is_remembered:
+            self._is_remembered = True
+            remember_project(self.space)
 
     def step(
         self,
@@ -51,7 +60,7 @@ class Invocation:
         """A step of one object, with its place in the state directory."""
 
         def begun() -> Facts:
-            self.building.take()
+            self.begin()
             return work()
 
         return Step(

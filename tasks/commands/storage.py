@@ -10,31 +10,10 @@ from typing import Any
 from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
 from ..gc.sweep import collect
-from ..gc.unreached import Reachable
-from ..project.plan import Plan
+from ..locked import Locked
 from ..remote_cache import Moved
 from ..steps import Steps
-from ..warm.lock_index import open_lock
 from .state import chosen
-
-
-def reachable(plan: Plan) -> Reachable:
-    """What the lock, as it stands on disk now, and the declaration name."""
-    lock = open_lock(plan.workspace)
-    blobs, diff_ids = set(), set()
-    for _, image in lock.each_image():
-        if image.index is not None:
-            blobs.add(image.index)
-        for platform in image.platforms.values():
-            blobs |= {platform.manifest.digest, platform.config.digest}
-            blobs |= {layer.descriptor.digest for layer in platform.layers}
-            diff_ids |= {layer.diff_id for layer in platform.layers}
-    return Reachable(
-        images=frozenset(lock.images) | frozenset(plan.images.images),
-        bundles=frozenset(lock.bundles) | frozenset(plan.bundle_names()),
-        blobs=frozenset(blobs),
-        diff_ids=frozenset(diff_ids),
-    )
 
 
 def parse_age(text: str) -> float:
@@ -88,13 +67,15 @@ class Gc(ProjectCommand):
         largest = parse_bytes(size) if isinstance(size, str) else size
         if size and largest is None:
             raise DeclarationError("is no size; expected one like 10GB", subject=str(size))
+        left: list[int] = []
         found = collect(
             workspace=plan.workspace,
-            reachable=lambda: reachable(plan),
+            reachable=Locked(plan).reachable,
             now=time.time(),
             max_age=parse_age(given["max_age"]) if given["max_age"] else None,
             max_size=largest,
             dry_run=given["dry_run"],
+            over=left.append,
         )
         if self.options.json:
             rows = [{"path": r.path, "kind": r.kind, "freed": r.freed, "why": r.why} for r in found]
@@ -104,6 +85,10 @@ class Gc(ProjectCommand):
         for removal in found:
             sys.stderr.write(f"{verb} {removal.freed} bytes: {removal.path} ({removal.why})\n")
         sys.stderr.write(f"{verb} {sum(r.freed for r in found)} bytes in all\n")
+        for excess in left:
+            sys.stderr.write(
+                f"{excess} bytes over the cap stay: a lock names them, or they are in use\n"
+            )
         return 0
 
 

@@ -50,12 +50,14 @@ def collect(
     max_age: float | None = None,
     max_size: int | None = None,
     dry_run: bool = False,
+    over: Callable[[int], None] = lambda _: None,
 ) -> list[Removal]:
     """Remove what no lock reaches, and say what it was, in order of removal.
 
     ``max_age`` is in seconds of not being used, ``max_size`` in bytes of the whole state
     directory: with either, only as much goes as it takes, the longest unused first.
-    ``reachable`` is called again whenever the lock has changed.
+    ``reachable`` says what the locks name now, and is asked before each object; ``over`` is told
+    by how many bytes ``max_size`` is still exceeded then.
     """
     removals: list[Removal] = []
     if not dry_run:
@@ -63,32 +65,15 @@ def collect(
         with guard(workspace.guard("lock")):
             pass
         staging.clean_stale(workspace.tmp, workspace.run / "containers")
-    locked = Locked(workspace, reachable)
-    sweep = Sweep(workspace, locked, now=now, max_age=max_age, max_size=max_size)
-    for age, each in sweep.order(unreached(workspace, locked.now())):
+    sweep = Sweep(workspace, reachable, now=now, max_age=max_age, max_size=max_size)
+    for age, each in sweep.order(unreached(workspace, reachable())):
         why = sweep.reason(each, age)
         if why and (freed := sweep.take(each, dry_run=dry_run)) is not None:
             shown = str(each.paths[0].relative_to(workspace.state))
             removals.append(Removal(path=shown, kind=each.kind, freed=freed, why=why))
+    if sweep.excess > 0:
+        over(sweep.excess)
     return removals
-
-
-class Locked:
-    """What the lock reaches, as it is on the disk: read again when that has changed."""
-
-    def __init__(self, workspace: Workspace, reachable: Callable[[], Reachable]) -> None:
-        self._path, self._reachable = workspace.lock, reachable
-        self._signature: tuple[int, ...] = ()
-        self._found: Reachable | None = None
-
-    def now(self) -> Reachable:
-        signature: tuple[int, ...] = ()
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(self._path)
-            signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._found is None or signature != self._signature:
-            self._found, self._signature = self._reachable(), signature
-        return self._found
 
 
 class Sweep:
@@ -97,14 +82,14 @@ class Sweep:
     def __init__(
         self,
         workspace: Workspace,
-        locked: Locked,
+        reachable: Callable[[], Reachable],
         *,
         now: float,
         max_age: float | None,
         max_size: int | None,
     ) -> None:
         self.workspace = workspace
-        self.locked = locked
+        self.reachable = reachable
         self.now = now
         self.max_age = max_age
         self.everything = max_age is None and max_size is None
@@ -161,7 +146,7 @@ class Sweep:
         """
         with ExitStack() as stack:
             stack.enter_context(guard(self.workspace.guard("lock")))
-            if self.locked.now().has(candidate):
+            if self.reachable().has(candidate):
                 return False
             held = (stack.enter_context(hold(path, self.workspace)) for path in candidate.guards)
             if not all(held):

@@ -88,6 +88,11 @@ class Workspace(Value):
         return self.state / "run"
 
     @property
+    def projects(self) -> Path:
+        """The projects that build into a state directory which is not inside of them."""
+        return self.state / "projects"
+
+    @property
     def tmp(self) -> Path:
         """Work in progress: nothing here is ever read as a result, and any of it may vanish."""
         return self.state / "tmp"

@@ -102,6 +102,37 @@ def test_gc_by_size_takes_the_longest_unused_until_it_fits(aged: Path) -> None:
     assert (expect(result), steps_done(result)) == ("", [])
 
 
+def test_gc_says_what_a_cap_cannot_take(here: Path) -> None:
+    expect(doit_oci(here, "bundle:b"))
+    result = doit_oci(here, "gc", "--max-size", "1kB", "--dry-run")
+    expect(result)
+    said = result.stderr.decode().splitlines()[-1]
+    assert said.endswith("bytes over the cap stay: a lock names them, or they are in use")
+    assert 0 < int(said.split()[0]) < size(here)
+
+
+def test_gc_keeps_what_the_lock_of_another_project_in_the_same_place_names(
+    here: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    write_layout(there / "layout", tar([item("other", "x")]))
+    (there / "images.toml").write_text('[images.other]\nimage = "oci:layout"\n')
+    shared = ("--dir", str(tmp_path / "shared"))
+    expect(doit_oci(here, "bundle:b", *shared))
+    expect(doit_oci(there, "bundle:other", *shared))
+    for place in (here, there):
+        result = doit_oci(place, "gc", *shared)
+        expect(result)
+        assert result.stderr.decode() == "freed 0 bytes in all\n"
+    # A project of its own state directory is another one for who builds into it from elsewhere.
+    expect(doit_oci(here, "bundle:b"))
+    expect(doit_oci(there, "bundle:other", "--dir", str(here / "build")))
+    assert gc(there, "--dir", str(here / "build")) == set()
+    (there / "images.lock").unlink()
+    assert gc(here, *shared) == {"other"}
+
+
 def test_gc_frees_what_left_the_lock_and_the_rest_stays_built(here: Path, digest: str) -> None:
     write_layout(here / "other", tar([item("only-here", "x" * 100_000)]))
     with (here / "images.toml").open("a") as file:
