@@ -36,47 +36,47 @@ class Workspace(Value):
         return self.state / "blobs"
 
     def blob(self, digest: Digest) -> Path:
-        return self.blobs / digest.algorithm / digest.encoded
+        return self.state / f"blobs/{digest.algorithm}/{digest.encoded}"
 
     def layout(self, image: str) -> Path:
-        return self.state / "layouts" / image
+        return self.state / f"layouts/{image}"
 
     @property
     def layers(self) -> Path:
         return self.state / "layers"
 
     def bundle(self, bundle: str) -> Path:
-        return self.state / "bundles" / bundle
+        return self.state / f"bundles/{bundle}"
 
     def rootfs(self, bundle: str) -> Path:
-        return self.bundle(bundle) / "rootfs"
+        return self.state / f"bundles/{bundle}/rootfs"
 
     def config_json(self, bundle: str) -> Path:
-        return self.bundle(bundle) / "config.json"
+        return self.state / f"bundles/{bundle}/config.json"
 
     def stamp(self, step: str, name: str) -> Path:
         """Where a finished step writes its key, last of all."""
-        return self.state / "stamps" / step / f"{name}.json"
+        return self.state / f"stamps/{step}/{name}.json"
 
     def entries(self, bundle: str) -> Path:
         """The recorded entries of a bundle's rootfs, sorted by path."""
-        return self.state / "entries" / f"{bundle}.jsonl"
+        return self.state / f"entries/{bundle}.jsonl"
 
     def unrepresented(self, bundle: str) -> Path:
         """What this host or file system could not represent of a rootfs, JSON lines."""
-        return self.state / "entries" / f"{bundle}.unrepresented.jsonl"
+        return self.state / f"entries/{bundle}.unrepresented.jsonl"
 
     def ready(self, bundle: str) -> Path:
         """What a warm start needs to run a bundle, with the signatures it rests on."""
-        return self.state / "ready" / f"{bundle}.json"
+        return self.state / f"ready/{bundle}.json"
 
     def provenance(self, bundle: str) -> Path:
-        return self.state / "provenance" / f"{bundle}.json"
+        return self.state / f"provenance/{bundle}.json"
 
     @property
     def record(self) -> Path:
         """The events of the last build that did anything: what ``report`` draws."""
-        return self.state / "report" / "last.jsonl"
+        return self.state / "report/last.jsonl"
 
     @property
     def checks(self) -> Path:
@@ -99,7 +99,7 @@ class Workspace(Value):
 
     def guard(self, name: str) -> Path:
         """The lock file that two processes on one step meet at."""
-        return self.state / "locks" / name
+        return self.state / f"locks/{name}"
 
     @property
     def database(self) -> Path:
