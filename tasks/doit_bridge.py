@@ -180,6 +180,7 @@ class Loader(TaskLoader2):  # type: ignore[misc]
         self.options = options or Options()
         self._plan: Plan | None = None
         self._events: Events | None = None
+        self._given: dict[str, Any] = {}
 
     @property
     def events(self) -> Events:
@@ -211,7 +212,7 @@ class Loader(TaskLoader2):  # type: ignore[misc]
         return 0
 
     def setup(self, opt_values: dict[str, Any]) -> None:
-        pass
+        self._given = opt_values
 
     def load_doit_config(self) -> dict[str, Any]:
         return {
@@ -225,7 +226,10 @@ class Loader(TaskLoader2):  # type: ignore[misc]
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
         from .graph import make_tasks
 
-        return make_tasks(self.plan, pos_args, resolve=cmd.execute_tasks)
+        given = self._given
+        tells = given.get("reporter") == "oci" and not given.get("always")
+        told = self.events if cmd.execute_tasks and tells else None
+        return make_tasks(self.plan, pos_args, resolve=cmd.execute_tasks, told=told)
 
 
 def permute(words: list[str], options: list[Any]) -> list[str]:

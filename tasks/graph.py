@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from .errors import UnknownTarget
 from .project.plan import Plan, blobs_of
-from .step import Work
+from .step import Work, is_current
 from .steps import Steps
 
 if TYPE_CHECKING:
     from doit.task import Task
+
+    from .view.events import Events
 
 __all__ = [  # noqa: F822  see __getattr__
     "DOIT_CONFIG",
@@ -34,6 +36,8 @@ __all__ = [  # noqa: F822  see __getattr__
 ]
 
 STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
+ALL_BUNDLES: tuple[list[str], ...] = ([], ["bundle"])
+"""Words that ask for every bundle."""
 GROUPS = ("blob", "layout", "rootfs", "config", "bundle", "check")
 
 
@@ -133,11 +137,14 @@ def _unknown_word(plan: Plan, word: str) -> UnknownTarget:
     )
 
 
-def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]:
+def make_tasks(
+    plan: Plan, words: Sequence[str], *, resolve: bool, told: Events | None = None
+) -> list[Task]:
     """The tasks that a command line needs, as doit's objects.
 
     With ``resolve`` (a command that executes tasks), images that the selection needs and the lock
-    does not hold are resolved first. Raises: DeclarationError, RegistryError.
+    does not hold are resolved first. With ``told``, where all bundles are asked for, there are no
+    tasks for those that stand: that is told instead. Raises: DeclarationError, RegistryError.
     """
     from doit.loader import generate_tasks
     from doit.task import Task
@@ -152,6 +159,8 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
             return [Task(word, None, has_subtask=True) for word in words]
     if resolve:
         steps.locking.resolve(dict.fromkeys(plan.bundle(name).image for name in chosen))
+        if told is not None and list(words) in ALL_BUNDLES:
+            chosen = without_standing(steps, chosen, told)
         if names is None and not words:
             return list(generate_tasks("bundle", _default(steps, chosen)))
     made = [
@@ -166,6 +175,28 @@ def make_tasks(plan: Plan, words: Sequence[str], *, resolve: bool) -> list[Task]
         if word.startswith("blob:") and "*" not in word and word not in blobs:
             raise _unknown_word(plan, word)
     return made
+
+
+def without_standing(steps: Steps, names: Iterable[str], told: Events) -> list[str]:
+    """The bundles of which something is left to do; of the others it is told that all stands.
+
+    As doit's tasks the latter would take longer than to look at them, and 70 kB each.
+    """
+    known: dict[str, bool] = {}
+    left = []
+    for name in names:
+        works = list(steps.works("bundle", name))
+        for work in works:
+            # Bundles of one image have some in common.
+            if work.title not in known:
+                known[work.title] = is_current(work)
+            if not known[work.title]:
+                left.append(name)
+                break
+        else:
+            for work in works:
+                told.hit(work.title, work.size)
+    return left
 
 
 def in_shard(steps: Steps, names: Iterable[str]) -> list[str]:

@@ -71,11 +71,13 @@ class Totals:
             self.unpacked += item.done
 
     def hit(self, subject: str, size: int) -> bool:
-        """A task was up to date; False for a blob that another task has just fetched along."""
+        """A task was up to date; False for a blob that another task has just fetched along, and
+        for what is known already."""
         kind, _, name = subject.partition(":")
         key = f"blob {short(name)}" if kind == "blob" else subject
+        is_known = key in self._reused
         self._reused[key] = size
-        return key not in self._fetched
+        return key not in self._fetched and not is_known
 
     @property
     def fetched(self) -> int:
@@ -179,7 +181,7 @@ class Events:
     def hit(self, subject: str, size: int = 0) -> None:
         """A task was up to date; ``size`` is what a blob would have cost, in bytes.
 
-        A blob that another blob's task has just fetched along is none.
+        A blob that another blob's task has just fetched along is none. Told once.
         """
         with self._lock:
             if self.totals.hit(subject, size):
