@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .errors import DeclarationError, DoitOciError, RegistryError
+from .errors import DeclarationError, DoitOciError, OfflineError, RegistryError
 from .project.plan import Plan, blobs_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ class Caching:
                 subject=self.plan.workspace.declaration.name,
                 hint='say [cache] remote = "oci://registry/repository", or "file:///path"',
             )
+        if self._offline:
+            raise OfflineError(
+                "the network is needed for it, and is refused",
+                subject=f"remote cache: {name}",
+                hint="run it without --offline",
+            )
         cache = open_cache(
             self.remote,
             registries=self.locking.registries(),
@@ -78,16 +84,18 @@ class Caching:
         return self.plan.locked_bundle(name, str(self.plan.platform(bundle)))
 
     def pull(self, name: str) -> Moved | None:
-        """Fetch a bundle's blobs from the cache; None where it is no help. Raises: StoreError.
+        """Fetch a bundle's blobs from the cache; None where it is no help. Raises: StoreError,
+        OfflineError.
 
         A cache that failed once is not asked again: a hundred bundles would wait a hundred times.
         """
         from .remote_cache import pull
 
         locked = self.locked(name)
-        if locked is None or self._offline or self._given_up:
+        if locked is None or self._given_up:
             return None
         key, digest = locked
+        bundle = self.plan.bundle(name)
         verify_key = self.plan.images.cache.get("verify_key")
         keys = [verify_key] if isinstance(verify_key, str) else list(verify_key or ())
         with self._open(name) as cache:
@@ -95,7 +103,8 @@ class Caching:
                 cache=cache,
                 key=key,
                 digest=digest,
-                descriptors=blobs_of(self.plan.required(self.plan.bundle(name))),
+                descriptors=blobs_of(self.plan.required(bundle)),
+                others=self.locking.image_blobs(bundle.image),
                 blobs=self.plan.workspace.blobs,
                 tmp=self.plan.workspace.tmp,
                 public_keys=[self.plan.workspace.project / path for path in keys],
@@ -105,7 +114,8 @@ class Caching:
             )
 
     def push(self, name: str) -> Moved:
-        """Put a finished bundle into the cache. Raises: DeclarationError, RegistryError."""
+        """Put a finished bundle into the cache. Raises: DeclarationError, RegistryError,
+        OfflineError."""
         from .remote_cache import push
 
         locked = self.locked(name)
@@ -118,7 +128,7 @@ class Caching:
             return push(
                 cache=cache,
                 key=locked[0],
-                descriptors=blobs_of(self.plan.required(self.plan.bundle(name))),
+                descriptors=self.locking.image_blobs(self.plan.bundle(name).image),
                 blobs=self.plan.workspace.blobs,
                 tmp=self.plan.workspace.tmp,
                 entries=self.plan.workspace.entries(name),
@@ -129,7 +139,7 @@ class Caching:
 
     def try_pull(self, name: str) -> None:
         """As a build does it: a cache that is declared is asked, and never fails the build."""
-        if not self.remote:
+        if not self.remote or self._offline:
             return
         try:
             self.pull(name)

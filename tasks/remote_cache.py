@@ -65,7 +65,8 @@ def push(
 ) -> Moved:
     """Bring a built bundle into the cache; what is there already is not sent.
 
-    ``descriptors`` are the image's manifest, configuration and layers in the store ``blobs``.
+    ``descriptors`` are manifest, configuration and layers in the store ``blobs``, of every platform
+    that is wanted of the image: its layout is made of all of them.
     Raises: RegistryError, StoreError, ContentError where the store is damaged.
     """
     store = BlobStore(blobs, tmp)
@@ -116,6 +117,7 @@ def pull(
     key: str,
     digest: str,
     descriptors: Sequence[Descriptor],
+    others: Sequence[Descriptor] = (),
     blobs: Path,
     tmp: Path,
     public_keys: Sequence[Path] = (),
@@ -125,10 +127,11 @@ def pull(
 ) -> Moved | None:
     """Fetch what the lock names as far as the store lacks it; None where the cache is no help.
 
-    ``digest`` is the bundle's and ``descriptors`` are its image's in the lock; with ``public_keys``
-    only what one of them signed is used; ``may_write`` lets damaged content be taken out of the
-    cache; ``failed`` is called where the cache itself does not work, and asking again would be in
-    vain. config.json and entries in the cache are held against ``digest``, blobs against theirs.
+    ``digest`` is the bundle's and ``descriptors`` are those of its platform in the lock; ``others``
+    are fetched as well if the cache has them with this bundle. With ``public_keys`` only what one
+    of them signed is used; ``may_write`` lets damaged content be taken out of the cache; ``failed``
+    is called where the cache itself does not work, and asking again would be in vain. config.json
+    and entries in the cache are held against ``digest``, blobs against theirs.
     Raises: StoreError, for this machine's own disk; DeclarationError for a bad key.
     """
     subject = f"remote cache: {key[:12]}"
@@ -146,7 +149,9 @@ def pull(
                 record.signed(), record.signature, public_keys=public_keys, subject=subject
             )
         check_promise(record, digest, descriptors, subject)
-        missing = [each for each in descriptors if not store.has_blob(each)]
+        offered = {each.digest for each in record.blobs}
+        wanted = {each.digest: each for each in (*descriptors, *others) if each.digest in offered}
+        missing = [each for each in wanted.values() if not store.has_blob(each)]
         suspects = missing
         moved = cache.fetch(missing, store=store)
         suspects = [record.config_json, record.entries]

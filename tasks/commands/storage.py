@@ -105,7 +105,6 @@ class Cache(ProjectCommand):
         if verb not in ("push", "pull"):
             raise DeclarationError("expected push, pull or key", subject=f"cache {verb}".strip())
         steps = Steps(self.plan)
-        missed = 0
         for name in chosen(self.plan, rest):
             moved: Moved | None
             if verb == "push":
@@ -115,7 +114,6 @@ class Cache(ProjectCommand):
                 steps.locking.resolve([self.plan.bundle(name).image])
                 moved = steps.shared.caching.pull(name)
             if moved is None:
-                missed += 1
                 sys.stderr.write(f"{name}: not in the remote cache\n")
             else:
                 sys.stderr.write(f"{name}: {moved.blobs} blobs, {moved.bytes} bytes moved\n")

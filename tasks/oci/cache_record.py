@@ -30,7 +30,7 @@ EMPTY_DESCRIPTOR = Descriptor(media_type=OCI_EMPTY, digest=digest_bytes(EMPTY), 
 
 
 class CacheRecord(Value):
-    """``blobs`` are the image's, in the lock's order; ``signature`` is over :meth:`signed`."""
+    """``blobs`` are the image's, of all its platforms; ``signature`` is over :meth:`signed`."""
 
     key: str
     bundle_digest: Digest

@@ -128,6 +128,16 @@ def test_cache_commands_name_a_cache_that_does_not_answer(verb: str, tmp_path: P
     assert "127.0.0.1:9" in result.stderr.decode()
 
 
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_cache_commands_are_refused_offline_and_builds_go_on(verb: str, tmp_path: Path) -> None:
+    registry = '[[registry]]\nprefix = "127.0.0.1:9"\ninsecure = true\n'
+    declare(tmp_path, "oci://127.0.0.1:9/cache", "push = true\n" + registry)
+    expect(doit_oci(tmp_path, "--offline", "bundle:a"))
+    result = doit_oci(tmp_path, "--offline", "cache", verb, "a")
+    expect(result, 1)
+    assert "remote cache: a: the network is needed for it, and is refused" in result.stderr.decode()
+
+
 GARBAGE = {
     "cut": lambda content: content[: len(content) // 2],
     "empty": lambda content: b"",
@@ -178,6 +188,23 @@ def test_a_cold_runner_builds_while_the_origin_is_gone(tmp_path: Path) -> None:
     result = doit_oci(tmp_path, "digest", "a", "--locked")
     expect(result, 1)
     assert "layout-a" in result.stderr.decode()
+
+
+def test_a_cold_runner_builds_an_image_of_several_platforms_while_the_origin_is_gone(
+    tmp_path: Path,
+) -> None:
+    """The layout is made of all of them, whichever one the bundle is of."""
+    text = '[images.a]\nimage = "{}"\nplatforms = ["linux/amd64", "linux/arm64"]\n'
+    (tmp_path / "images.toml").write_text(text.format("builtin:hello-world"))
+    expect(doit_oci(tmp_path, "export", "a", "layout-a", "--image"))
+    cache = f'[cache]\nremote = "file://{tmp_path}/remote"\n'
+    (tmp_path / "images.toml").write_text(text.format("oci:layout-a") + cache + "push = true\n")
+    digest = expect(doit_oci(tmp_path, "digest", "a"))
+    take_away_results(tmp_path)
+    shutil.rmtree(tmp_path / "layout-a")
+    assert expect(doit_oci(tmp_path, "digest", "a", "--locked")) == digest
+    manifests = json.loads((tmp_path / "build/layouts/a/index.json").read_bytes())["manifests"]
+    assert len(manifests) == 2
 
 
 def test_the_blobs_of_the_origin_are_mounted_and_not_sent(
