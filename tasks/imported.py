@@ -8,6 +8,7 @@ where they come from.
 from __future__ import annotations
 
 import json
+import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from .project.workspace import Workspace
 
 STAMP = "import"
+NAME = r"(?a)[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+"""As specs/images.schema.json has it: what an archive says may be anything."""
+
+
+def is_name(name: str) -> bool:
+    """Whether a bundle may be called so."""
+    return re.fullmatch(NAME, name) is not None
 
 
 def remember_import(space: Workspace, name: str, digest: str) -> None:
@@ -26,9 +34,7 @@ def remember_import(space: Workspace, name: str, digest: str) -> None:
 
 def is_imported(plan: Plan, name: str) -> bool:
     """Whether a bundle is there that was imported, and not declared since."""
-    if not name or "/" in name or name.startswith("."):
-        return False
-    if name in plan.images.bundles or name in plan.images.images:
+    if not is_name(name) or name in plan.images.bundles or name in plan.images.images:
         return False
     space = plan.workspace
     return space.stamp(STAMP, name).is_file() and (space.bundle(name) / "config.json").is_file()

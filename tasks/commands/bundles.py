@@ -100,15 +100,16 @@ class Import(ProjectCommand):
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..import_bundle import import_bundle, imported_name
-        from ..imported import remember_import
+        from ..imported import is_name, remember_import
 
         if len(names) != 1:
             raise DeclarationError("expected one path", subject="import")
         source = Path(names[0]).absolute()
         space = self.plan.workspace
         name = given["name"] or imported_name(source)
-        if not name or "/" in name or name.startswith("."):
-            raise DeclarationError("is no name for a bundle; choose one with --name", subject=name)
+        if not is_name(name):
+            why = "is no name for a bundle; choose one with --name"
+            raise DeclarationError(why, subject=ascii(name[:80]))
         if space.bundle(name).exists():
             raise StoreError(
                 "a bundle of that name is there already",

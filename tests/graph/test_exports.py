@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.export import export_bundle
 from tests.graph.test_reproducible import project
 from tests.support.command import CHECKOUT, DOOR, doit_oci, expect, steps_done
 from tests.support.docker_registry import need, skopeo
@@ -150,3 +151,19 @@ def test_times_are_those_of_source_date_epoch(here: Path) -> None:
         found = [here / name[:2], *(here / name[:2]).rglob("*")]
         mine = [path for path in found if "rootfs" not in path.parts]
         assert {path.stat().st_mtime for path in mine} == {86400}
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a:b", "-x", "a\nb", "../x", "", "ü", "x" * 200])
+def test_what_an_archive_says_is_its_name_need_not_be_one(name: str, here: Path) -> None:
+    expect(doit_oci(here, "bundle:b"))
+    export_bundle(
+        bundle=here / "build/bundles/b",
+        entries=here / "build/entries/b.jsonl",
+        destination=here / "hostile.tar",
+        name=name,
+    )
+    result = doit_oci(here, "import", "hostile.tar")
+    expect(result, 3)
+    assert f"error: {name[:80]!a}: is no name for a bundle" in result.stderr.decode()
+    assert sorted(os.listdir(here / "build/bundles")) == ["b"]
+    expect(doit_oci(here, "import", "hostile.tar", "--name", "c"))
