@@ -1,8 +1,8 @@
 """One target's chain, done in order without doit.
 
 doit's start costs more than a small image's every step. Where one target is asked for there is
-nothing to schedule: the works are the same objects that graph.py makes doit's tasks of, told of in
-the same words, and what is wrong before the first of them is left to doit's door to say.
+nothing to schedule: the works are the same objects that creators.py makes doit's tasks of, told of
+in the same words, and what is wrong before the first of them is left to doit's door to say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Between this project and doit: loader, run command, reporter, database and our exceptions.
 
-With graph.py and the commands the only importer of doit. doit is used through its plugin points
-(task loader, commands, reporter, database), neither forked nor patched.
+With creators.py, graph.py and the commands the only importer of doit. doit is used through its
+plugin points (task loader, commands, reporter, database), neither forked nor patched.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class Loader(TaskLoader2):  # type: ignore[misc]
         }
 
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
-        from .graph import make_tasks
+        from .creators import make_tasks
 
         given = self._given
         tells = given.get("reporter") == "oci" and not given.get("always")

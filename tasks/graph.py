@@ -1,30 +1,49 @@
-"""The graph: declaration and lock → tasks, one per object and step, keyed by digest.
+"""The graph for a dodo.py of someone's own: what ``from doit_oci.tasks.graph import *`` brings.
 
-    blob:DIGEST → layout:IMAGE ─┐
-                └→ rootfs:BUNDLE → config:BUNDLE → bundle:BUNDLE → run:BUNDLE, check:BUNDLE
-
-Creators are pure: they read the declaration and the lock and nothing else. A project of its own
-mixes the tasks with its own by ``from doit_oci.tasks.graph import *`` in its dodo.py, and gets what
-own_dodo.py has.
+Stock doit reads the command line there, and knows nothing of our commands and of what images have
+to be resolved for the targets. Both are seen to when it asks for the tasks: a command of ours is
+handed to our own door, unless the dodo.py has a task of that name.
 """
 
 from __future__ import annotations
 
+import atexit
+import getopt
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
-from .errors import UnknownTarget
-from .project.plan import Plan, blobs_of
-from .step import Work, is_current
+from doit.doit_cmd import DoitMain
+from doit.exceptions import InvalidDodoFile
+
+from .cli import STOCK_DOORS, leave, main
+from .command_line import split, take_options
+from .commands import COMMANDS
+from .creators import (
+    STEPS,
+    TaskDict,
+    blob_tasks,
+    bundle_tasks,
+    check_tasks,
+    config_tasks,
+    images_of,
+    layout_tasks,
+    reset_tasks,
+    rootfs_tasks,
+    run_tasks,
+    select,
+)
+from .doit_bridge import Act, Beside
+from .errors import DeclarationError, DoitOciError
+from .project.plan import Options
+from .project_folder import open_plan
+from .step import Command
 from .steps import Steps
+from .view.events import Events
 
-if TYPE_CHECKING:
-    from doit.task import Task
-
-    from .view.events import Events
-
-__all__ = [  # noqa: F822  see __getattr__
+__all__ = [
     "DOIT_CONFIG",
     "task_blob",
     "task_bundle",
@@ -35,305 +54,149 @@ __all__ = [  # noqa: F822  see __getattr__
     "task_runs",
 ]
 
-STEPS = ("layout", "rootfs", "config", "bundle", "run", "check", "reset")
-ALL_BUNDLES: tuple[list[str], ...] = ([], ["bundle"])
-"""Words that ask for every bundle."""
-GROUPS = ("blob", "layout", "rootfs", "config", "bundle", "check")
+DOIT_CONFIG = {"reporter": Beside, "par_type": "thread"}
+NOT_DOITS = COMMANDS.keys() - {command.get_name() for command in DoitMain.DOIT_CMDS}
+"""The commands that stock doit has none of the same name as."""
+DOITS_TOO = ("clean", "forget")
+"""Stock doit's are of its database and of tasks' targets, which say nothing of our steps."""
+BUILT = ("rootfs", "config", "bundle", "check", "run")
+"""Steps of a bundle: what ``clean`` and ``forget`` take."""
 
 
-class TaskDict(TypedDict, total=False):
-    """The keys of doit's task dictionaries that are used here."""
+def our_command(argv: list[str]) -> list[str] | None:
+    """What our own door is to do of a command line of stock doit's; None where that does it.
 
-    basename: str
-    name: str
-    doc: str
-    actions: list[Any]
-    uptodate: list[Any]
-    task_dep: list[str]
-    verbosity: int
-    title: Callable[[Any], str]
-    clean: list[Any]
-    pos_arg: str
-    params: list[Mapping[str, Any]]
-    meta: Mapping[str, Any]
-
-
-def select(plan: Plan, words: Sequence[str]) -> list[str] | None:
-    """The bundles that target words ask for, or None for all.
-
-    Raises: UnknownTarget for a name or a step that there is not.
+    >>> our_command(["-f", "other.py", "lock", "--check"])
+    ['lock', '--check']
+    >>> our_command(["bundle:a"]), our_command(["list"]), our_command(["clean", "mine"])
+    (None, None, None)
+    >>> our_command(["clean", "bundle:a"])
+    ['clean', 'bundle:a']
     """
-    names: list[str] = []
-    for word in words:
-        step, colon, name = word.partition(":")
-        if not colon or step == "blob" or "*" in word:
-            if not colon and step not in GROUPS and "*" not in word and not os.path.exists(word):
-                raise _unknown_word(plan, word)
-            return None
-        if step not in STEPS:
-            raise _unknown_word(plan, word)
-        if step == "layout":
-            plan.images.image(name)
-            names += plan.images.users(name)
-        else:
-            bundle = plan.bundle(name)
-            if step == "check" and bundle.check is None:
-                raise UnknownTarget(
-                    "has nothing to be checked against",
-                    subject=word,
-                    hint=f"say what is expected in [bundles.{name}.check]",
-                )
-            if step == "reset" and not bundle.overrides.get("persistent"):
-                raise UnknownTarget(
-                    "keeps nothing from one run to the next",
-                    subject=word,
-                    hint="only a bundle with persistent = true has something to empty",
-                )
-            names.append(bundle.name)
-    return list(dict.fromkeys(names)) if words else None
-
-
-def _meant(plan: Plan, words: Sequence[str]) -> list[str]:
-    """The bundles that words may mean which name no single one; nobody asks for others' images."""
-    names = plan.bundle_names()
+    try:
+        _, words = getopt.getopt(argv, "f:d:k", ["file=", "dir=", "seek-file"])
+    except getopt.GetoptError:
+        return None
     if not words:
-        return list(names)
-    return [name for name in names if any(_may_mean(plan, word, name) for word in words)]
+        return None
+    first, *rest = words
+    if first in DOITS_TOO:
+        names = [word for word in rest if word not in ("-n", "--dry-run")]
+        is_ours = bool(names) and all(word.partition(":")[0] in BUILT for word in names)
+    elif first == "help":
+        is_ours = len(rest) == 1 and rest[0] in NOT_DOITS
+    else:
+        is_ours = first in NOT_DOITS
+    return words if is_ours else None
 
 
-def _may_mean(plan: Plan, word: str, name: str) -> bool:
-    from fnmatch import fnmatchcase
-
-    step, colon, wanted = word.partition(":")
-    bundle = plan.bundle(name)
-    if word == "check":
-        return bundle.check is not None
-    if not colon or "*" in step:
-        return True
-    if step != "blob":
-        return fnmatchcase(bundle.image if step == "layout" else name, wanted)
-    locked = plan.locked_image(bundle.image)
-    platforms = locked.platforms.values() if locked else ()
-    return any(fnmatchcase(str(b.digest), wanted) for each in platforms for b in blobs_of(each))
+def has_own_task(name: str) -> bool:
+    """Whether a module that our tasks were imported into has a creator of that name."""
+    wanted = f"task_{name}"
+    spaces = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    return any(wanted in each for each in spaces if each.get("task_runs") is task_runs)
 
 
-def _unknown_word(plan: Plan, word: str) -> UnknownTarget:
-    from .project.suggestion import did_you_mean
-
-    known = [f"{step}:{name}" for step in STEPS for name in plan.bundle_names()[:1000]]
-    from .commands import COMMANDS
-
-    if word in COMMANDS:
-        return UnknownTarget(
-            "is a command, and stands before everything else",
-            subject=word,
-            hint=f"call `{word}` by itself, not beside targets",
-        )
-    guess = did_you_mean(word, [*known, *GROUPS, *COMMANDS])
-    return UnknownTarget(
-        f"no command, task or target of that name{guess}",
-        subject=word,
-        hint="`list` shows what can be run, `help` the commands",
-    )
+def take_over() -> None:
+    """Do a command of ours and end, if that is what stock doit was called with."""
+    if os.path.basename(sys.argv[0]) not in STOCK_DOORS:
+        return
+    words = our_command(sys.argv[1:])
+    if words is None:
+        return
+    subject = words[1] if words[0] == "help" else words[0]
+    if not has_own_task(subject):
+        leave(main(words))
 
 
-def make_tasks(
-    plan: Plan, words: Sequence[str], *, resolve: bool, told: Events | None = None
-) -> list[Task]:
-    """The tasks that a command line needs, as doit's objects.
+def end(steps: Steps) -> None:
+    """Nothing of ours is told when somebody else's doit ends: the lock is written, and the events
+    of an invocation closed of which only the steps are known."""
+    try:
+        steps.locking.flush()
+    except DoitOciError as error:
+        sys.stderr.write(f"error: {error}\n")
+    events = steps.plan.progress
+    if isinstance(events, Events):
+        events.close(1 if events.totals.failed else 0)
 
-    With ``resolve`` (a command that executes tasks), images that the selection needs and the lock
-    does not hold are resolved first. With ``told``, where all bundles are asked for, there are no
-    tasks for those that stand: that is told instead. Raises: DeclarationError, RegistryError.
-    """
-    from doit.loader import generate_tasks
-    from doit.task import Task
 
-    names = select(plan, words)
-    chosen = _meant(plan, words) if names is None else names
+@cache
+def _mixed() -> tuple[Steps, tuple[str, ...]]:
+    """The plan for a dodo.py of someone's own: doit says nothing of the selection there, so the
+    command line is read for the targets that images must be resolved for."""
+    head, tail = split(sys.argv[1:])
+    words, found = take_options(head)
+    options = Options(args=tuple(tail) if tail else None, **found)
+    plan = open_plan(options)
     steps = Steps(plan)
-    if plan.options.shard is not None and names is None:
-        chosen = in_shard(steps, chosen)
-        if not chosen:
-            # Another machine's part: the words are known, and there is nothing to do for them.
-            return [Task(word, None, has_subtask=True) for word in words]
-    if resolve:
+    atexit.register(end, steps)
+    targets = [word for word in words if word.partition(":")[0] in STEPS and ":" in word]
+    if targets:
+        chosen = select(plan, targets) or []
         steps.locking.resolve(dict.fromkeys(plan.bundle(name).image for name in chosen))
-        if told is not None and list(words) in ALL_BUNDLES:
-            chosen = without_standing(steps, chosen, told)
-        if names is None and not words:
-            return list(generate_tasks("bundle", _default(steps, chosen)))
-    made = [
-        task
-        for creator in CREATORS
-        for task in generate_tasks(creator.__name__, creator(steps, chosen), creator.__doc__)
-    ]
-    known = {task.name for task in made}
-    made += [Task(word, None, has_subtask=True) for word in words if word in {*GROUPS} - known]
-    blobs = {name for name in known if name.startswith("blob:")}
-    for word in words:
-        if word.startswith("blob:") and "*" not in word and word not in blobs:
-            raise _unknown_word(plan, word)
-    return made
+    return steps, plan.bundle_names()
 
 
-def without_standing(steps: Steps, names: Iterable[str], told: Events) -> list[str]:
-    """The bundles of which something is left to do; of the others it is told that all stands.
-
-    As doit's tasks the latter would take longer than to look at them, and 70 kB each.
-    """
-    known: dict[str, bool] = {}
-    left = []
-    for name in names:
-        works = list(steps.works("bundle", name))
-        for work in works:
-            # Bundles of one image have some in common.
-            if work.title not in known:
-                known[work.title] = is_current(work)
-            if not known[work.title]:
-                left.append(name)
-                break
-        else:
-            for work in works:
-                told.hit(work.title, work.size)
-    return left
+def _created(creator: Any) -> Iterator[TaskDict]:
+    take_over()
+    try:
+        steps, names = _mixed()
+    except DeclarationError as error:
+        raise InvalidDodoFile(str(error)) from error
+    except DoitOciError as error:
+        # doit shows a traceback for what a creator raises, unless it ends everything.
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_status) from error
+    yield from creator(steps, names)
 
 
-def in_shard(steps: Steps, names: Iterable[str]) -> list[str]:
-    """Those of the bundles that are this machine's; bundles of one image stay together.
-
-    Raises: DeclarationError for what is no shard.
-    """
-    from .shard import parse_shard, shard
-
-    number, count = parse_shard(steps.plan.options.shard or "")
-    keys = {name: str(steps.locking.reference(steps.plan.bundle(name).image)) for name in names}
-    return shard(keys, number=number, count=count)
+def _resolve_first(task: TaskDict) -> None:
+    """An image that a task of someone else's needs is not known before that task runs."""
+    steps, names = _mixed()
+    image = task["name"]
+    if not steps.locking.platforms(image):
+        bundle = images_of(steps, names)[image]
+        work = Command(f"resolve:{image}", lambda: steps.fetch_all(bundle))
+        task["actions"] = [Act(work, steps.plan), *task["actions"]]
 
 
-def _default(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """Without a target every bundle is built, and none is run."""
-    for creator in CREATORS[:5]:
-        yield from creator(steps, names)
+def task_blob() -> Iterator[TaskDict]:
+    """fetch the blobs of every image"""
+    yield from _created(blob_tasks)
 
 
-def _task(steps: Steps, work: Work, *, doc: str, deps: Iterable[str] = ()) -> TaskDict:
-    from .doit_bridge import Act, UpToDate
-
-    basename, _, name = work.title.partition(":")
-    return {
-        "basename": basename,
-        "name": name,
-        "doc": doc,
-        "actions": [Act(work, steps.plan)],
-        "uptodate": [UpToDate(work)],
-        "task_dep": list(deps),
-        "meta": {"bytes": work.size},
-        "verbosity": 2,
-    }
+def task_layout() -> Iterator[TaskDict]:
+    """image layouts"""
+    for task in _created(layout_tasks):
+        _resolve_first(task)
+        yield task
 
 
-def blob_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """fetch one blob (and, over the same connections, what else its image lacks)"""
-    seen = set()
-    for image, name in images_of(steps, names).items():
-        found = [each for each in steps.images.blobs(image, name) if each.title not in seen]
-        for work in found:
-            seen.add(work.title)
-            # One task fetches all that its image lacks: side by side there are other images'.
-            deps = [] if work is found[0] else [found[0].title]
-            yield _task(steps, work, doc=f"{work.size} bytes of {image}", deps=deps)
+def task_rootfs() -> Iterator[TaskDict]:
+    """root file systems"""
+    yield from _created(rootfs_tasks)
 
 
-def images_of(steps: Steps, names: Iterable[str]) -> dict[str, str]:
-    """The images of bundles, each with the first bundle that is made of it."""
-    found: dict[str, str] = {}
-    for name in names:
-        found.setdefault(steps.plan.bundle(name).image, name)
-    return found
+def task_config() -> Iterator[TaskDict]:
+    """runtime configurations"""
+    yield from _created(config_tasks)
 
 
-def layout_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """put an image's blobs together as an image layout"""
-    for image, name in images_of(steps, names).items():
-        blobs = [work.title for work in steps.images.blobs(image, name)]
-        yield _task(steps, steps.images.layout(image), doc=f"image layout of {image}", deps=blobs)
+def task_bundle() -> Iterator[TaskDict]:
+    """finished bundles"""
+    yield from _created(bundle_tasks)
 
 
-def rootfs_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """apply the layers of a bundle's image in order"""
-    for name in names:
-        image = steps.plan.bundle(name).image
-        yield _task(
-            steps,
-            steps.bundles.rootfs(name),
-            doc=f"root file system of {name}",
-            deps=[f"layout:{image}"],
-        )
+def task_check() -> Iterator[TaskDict]:
+    """checked bundles"""
+    yield from _created(check_tasks)
 
 
-def config_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """turn the image configuration and the overrides into config.json"""
-    for name in names:
-        yield _task(
-            steps, steps.bundles.config(name), doc=f"config.json of {name}", deps=[f"rootfs:{name}"]
-        )
-
-
-def bundle_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """finish a bundle: its digest goes into the lock"""
-    for name in names:
-        yield _task(
-            steps, steps.bundles.bundle(name), doc=f"bundle {name}", deps=[f"config:{name}"]
-        )
-
-
-def check_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """run a bundle and compare with its check table; passes are remembered"""
-    for name in names:
-        if steps.plan.bundle(name).check is not None:
-            yield _task(steps, steps.check(name), doc=f"check of {name}", deps=[f"bundle:{name}"])
-
-
-def run_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """run a bundle"""
-    for name in names:
-        doc = f"run {name} ({steps.locking.source(name)})"
-        yield _command(_task(steps, steps.run(name), doc=doc, deps=[f"bundle:{name}"]))
-
-
-def reset_tasks(steps: Steps, names: Iterable[str]) -> Iterator[TaskDict]:
-    """empty the kept writable layer of a persistent bundle"""
-    for name in names:
-        if steps.plan.bundle(name).overrides.get("persistent"):
-            yield _command(
-                _task(steps, steps.reset(name), doc=f"empty the writable layer of {name}")
-            )
-
-
-def _command(task: TaskDict) -> TaskDict:
-    """A task that stands for itself: doit refuses a ``task_run`` with subtasks."""
-    name = task.pop("name")
-    task["basename"] += f":{name}"
-    return task
-
-
-CREATORS = (
-    blob_tasks,
-    layout_tasks,
-    rootfs_tasks,
-    config_tasks,
-    bundle_tasks,
-    check_tasks,
-    run_tasks,
-    reset_tasks,
-)
-
-
-def __getattr__(name: str) -> Any:
-    """What a dodo.py of someone's own gets, loaded only for one."""
-    if name in __all__:
-        from . import own_dodo
-
-        return getattr(own_dodo, name)
-    raise AttributeError(name)
+def task_runs() -> Iterator[TaskDict]:
+    """running bundles"""
+    head, tail = split(sys.argv[1:])
+    for task in _created(run_tasks):
+        # Stock doit has to be told that what follows is no target; before it, others may be.
+        yield task | {"pos_arg": "args"} if tail and head[-1:] == [task["basename"]] else task
+    yield from _created(reset_tasks)

@@ -1,4 +1,4 @@
-"""Steps: what a target needs, in order; what graph.py hands to doit, and direct.py does without it.
+"""Steps: what a target needs, in order; creators.py hands it to doit, direct.py does it without.
 
     blob → layout             image_steps.py
     rootfs → config → bundle  bundle_steps.py

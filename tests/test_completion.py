@@ -22,7 +22,7 @@ from tasks.completion import (
     declared,
     known_commands,
 )
-from tasks.graph import STEPS as GRAPH_STEPS
+from tasks.creators import STEPS as GRAPH_STEPS
 
 from .support.command import CHECKOUT, DOOR, doit_oci, expect
 
@@ -130,7 +130,7 @@ def test_neither_doit_nor_toml_is_loaded(project: Path) -> None:
     )
     *words, modules = done.stdout.splitlines()
     assert words == ["run:hello-world", "run:quoted", "run:shell"]
-    assert not {"doit", "tomllib", "tomlkit", "tasks.graph", "pathlib"} & set(modules.split())
+    assert not {"doit", "tomllib", "tomlkit", "tasks.creators", "pathlib"} & set(modules.split())
 
 
 def command_folder(tmp_path: Path) -> Path:

@@ -51,7 +51,7 @@ def parse_target(plan: Plan, word: str) -> tuple[str, str]:
     if step == "blob":
         return step, name
     if step not in STAGES:
-        from ..graph import select
+        from ..creators import select
 
         select(plan, [word])
     return step, plan.bundle(name).name

@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tasks.graph import open_plan
 from tasks.project.plan import Options
+from tasks.project_folder import open_plan
 from tasks.steps import Steps
 from tests.support.layers import item, tar
 from tests.support.layout import write_layout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.graph import make_tasks
+from tasks.creators import make_tasks
 from tasks.project.lock import load_lock
 from tasks.project.plan import Options
 from tasks.project_folder import open_plan

@@ -52,7 +52,7 @@ STEPS = {
     *("validate", "verify"),
 }
 PURE = {"builtin"}
-DOORS = {"api", "cli", "direct", "project_folder", "doit_bridge", "graph", "own_dodo", "completion"}
+DOORS = {"api", "cli", "direct", "project_folder", "doit_bridge", "graph", "creators", "completion"}
 MAY_IMPORT = {
     "ground": {"ground"},
     "oci": {"ground", "oci"},
