@@ -23,6 +23,8 @@ from tasks.store.remote.fsspec_cache import shown
 from tasks.store.remote.registry_cache import PATIENCE
 from tests.cache.built import KEY, Built, Cold
 from tests.cache.conftest import Heard, Place, registry_place, s3_environment
+from tests.support.certificates import make_authority
+from tests.support.guarded import running_token_registry
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -407,6 +409,21 @@ def test_a_registry_that_has_the_image_stores_nothing_twice(
         assert not cache.has_blob(each)
         assert cache.put_blob(each, built.path(each)) == 0
         assert cache.has_blob(each)
+
+
+def test_one_token_serves_a_whole_pull(
+    built: Built, cold: Cold, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority(tmp_path)
+    with running_token_registry(tmp_path / "guarded", authority) as (registry, tokens):
+        known = {"auths": {registry.host: {"username": "root", "password": "x"}}}
+        (tmp_path / "auth.json").write_text(json.dumps(known))
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+        place = registry_place(registry.host, "cache/tokens")
+        built.push(place, heard)
+        tokens.asked.clear()
+        assert cold.pull(place, built, heard) is not None
+        assert [each["scope"] for each in tokens.asked] == ["repository:cache/tokens:pull"]
 
 
 def test_other_tools_read_the_record_as_an_artifact(

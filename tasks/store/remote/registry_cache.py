@@ -60,20 +60,19 @@ class RegistryCache:
         self._environ = environ
         self._progress = progress
         self._mount_from = mount_from
+        self._reader: RegistrySource | None = None
         self._writer: RegistryClient | None = None
 
     def load(self, key: str) -> bytes | None:
-        with contextlib.closing(self._source(tag(key))) as source:
-            try:
-                return source.document().raw
-            except ManifestUnknown:
-                return None
+        try:
+            return self._source().document(tag=tag(key)).raw
+        except ManifestUnknown:
+            return None
 
     def fetch(self, descriptors: Sequence[Descriptor], *, store: BlobStore) -> int:
         # In a cache the image's manifest is a blob like any other.
         blobs = [each.replacing(media_type=BLOB) for each in descriptors]
-        with contextlib.closing(self._source("blobs")) as source:
-            return source.fetch(blobs, store=store, jobs=JOBS)
+        return self._source().fetch(blobs, store=store, jobs=JOBS)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         return has_blob(self._client(), descriptor)
@@ -98,17 +97,21 @@ class RegistryCache:
                 reply.release()
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        for each in (self._reader, self._writer):
+            if each is not None:
+                each.close()
 
-    def _source(self, name: str) -> RegistrySource:
-        return RegistrySource(
-            self._place.replacing(tag=name),
-            registries=self._registries,
-            progress=self._progress,
-            environ=self._environ,
-            limits=PATIENCE,
-        )
+    def _source(self) -> RegistrySource:
+        """One for all that is read, with its connections and its token."""
+        if self._reader is None:
+            self._reader = RegistrySource(
+                self._place,
+                registries=self._registries,
+                progress=self._progress,
+                environ=self._environ,
+                limits=PATIENCE,
+            )
+        return self._reader
 
     def _client(self) -> RegistryClient:
         if self._writer is None:

@@ -60,9 +60,10 @@ class RegistrySource:
     def head(self) -> Digest | None:
         return self._first(lambda client: client.head_manifest(self._wanted()))
 
-    def document(self, digest: Digest | None = None) -> RawDocument:
-        expected = digest or self._reference.digest
-        wanted = str(expected) if expected else self._reference.tag
+    def document(self, digest: Digest | None = None, *, tag: str = "") -> RawDocument:
+        """By ``digest``, by ``tag``, or what the reference says."""
+        expected = digest or (None if tag else self._reference.digest)
+        wanted = str(expected or tag or self._reference.tag)
 
         def ask(client: RegistryClient) -> RawDocument:
             """What a mirror says has to make sense before it counts as an answer."""
