@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ContentError, StoreError
+from .named_files import project_in
 from .progress import Progress, Silent
 from .store.bundle_digest import bundle_digest
 from .store.elsewhere import Surroundings, as_another_user, run_elsewhere
@@ -76,13 +77,13 @@ def reproduce(
     try:
         for name, surroundings in sides:
             place = tmp / name
-            prepare(place, files, blobs, blobs_root, surroundings.user)
+            project = prepare(place, files, blobs, blobs_root, surroundings.user)
             item = progress.start("step", f"{bundle} under {surroundings}")
             run_elsewhere(
-                command, cwd=place, environ=environ, surroundings=surroundings, subject=bundle
+                command, cwd=project, environ=environ, surroundings=surroundings, subject=bundle
             )
             progress.finish(item)
-            state = place / "build"
+            state = project / "build"
             built.append(
                 Built(
                     entries=state / "entries" / f"{bundle}.jsonl",
@@ -109,21 +110,22 @@ def prepare(
     blobs: Sequence[Path],
     blobs_root: Path,
     user: int | None,
-) -> None:
+) -> Path:
     """A project of its own, with copies of the blobs: nothing is shared with the other build."""
+    project = project_in(place, files)
     for name, content in files.items():
-        path = place / name
+        path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     for blob in blobs:
-        target = place / "build" / "blobs" / blob.relative_to(blobs_root)
+        target = project / "build" / "blobs" / blob.relative_to(blobs_root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(blob, target)
-    if user is None:
-        return
-    for parent_name, directories, names in os.walk(place):
-        for each in (*directories, *names, "."):
-            os.chown(os.path.join(parent_name, each), user, user)
+    if user is not None:
+        for parent_name, directories, names in os.walk(place):
+            for each in (*directories, *names, "."):
+                os.chown(os.path.join(parent_name, each), user, user)
+    return project
 
 
 def same_digest(bundle: str, first: Built, second: Built) -> str:

@@ -148,7 +148,7 @@ class Reproduce(ProjectCommand):
     doc_usage = "BUNDLE"
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..config_json import watched_files
+        from ..named_files import named_files
         from ..reproduce import Built, reproduce
 
         if len(names) != 1:
@@ -162,8 +162,7 @@ class Reproduce(ProjectCommand):
         lock = plan.lock.pruned(plan.lock.images, ())
         files = {space.declaration.name: space.declaration.read_bytes()}
         files[space.lock.name] = lock.to_bytes()
-        for name in watched_files(bundle):
-            files[name] = (space.project / name).read_bytes()
+        files |= named_files(plan, [bundle])
         program = f"from {__name__} import build_alone; build_alone({bundle.name!r})"
         blobs = steps.locking.image_blobs(bundle.image)
         digest = reproduce(

@@ -6,19 +6,16 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
+from ..named_files import named_files
 from ..steps import Steps
 from .state import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ..project.images import BundleDeclaration
-    from ..project.plan import Plan
+    pass
 
 
 class Fleet(ProjectCommand):
@@ -71,7 +68,7 @@ class Fleet(ProjectCommand):
             locked = plan.locked_bundle(bundle.name, job.platform)
             if names or given["all"] or remembered.is_stale(job, locked):
                 jobs.append(job)
-        files = shared_files(plan, bundles)
+        files = named_files(plan, bundles)
         started, workers = time.monotonic(), given["workers"] or os.cpu_count() or 1
         done = []
         for each in build_fleet(
@@ -100,28 +97,3 @@ class Fleet(ProjectCommand):
                 f"{len(done)} bundles on {busiest} workers, {spare:.2f} s each beside\n"
             )
         return 0
-
-
-def shared_files(plan: Plan, bundles: Iterable[BundleDeclaration]) -> dict[str, bytes]:
-    """The files beside images.toml that bundles are made from, or a cache's records verified by.
-
-    Raises: DeclarationError.
-    """
-    from ..config_json import watched_files
-
-    verified = plan.images.cache.get("verify_key") or ()
-    names = [verified] if isinstance(verified, str) else list(verified)
-    for bundle in bundles:
-        names += watched_files(bundle)
-    found: dict[str, bytes] = {}
-    for name in names:
-        if Path(name).is_absolute():
-            continue
-        try:
-            found[name] = (plan.workspace.project / name).read_bytes()
-        except FileNotFoundError:
-            # An optional one, or the build says that it is missing.
-            continue
-        except OSError as cause:
-            raise DeclarationError(f"cannot be read: {cause.strerror}", subject=name) from cause
-    return found

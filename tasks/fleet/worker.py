@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import DoitOciError
+from ..named_files import project_in
 from ..store.atomic import write_atomic
 from .child import run_function
 
@@ -60,8 +61,9 @@ def attempt(job: Mapping[str, Any], files: Mapping[str, bytes], root: Path) -> d
 
 
 def _attempt(
-    job: Mapping[str, Any], files: Mapping[str, bytes], state: Path, folder: Path
+    job: Mapping[str, Any], files: Mapping[str, bytes], state: Path, place: Path
 ) -> dict[str, Any]:
+    folder = project_in(place, files)
     for name, content in (*files.items(), (JOB, json.dumps(job).encode())):
         write_atomic(folder / name, content)
     status, said = run_function(

@@ -160,6 +160,26 @@ def test_reproduce_names_what_the_bundle_here_has_and_a_new_build_has_not(here: 
     assert "b: is not what building it again gives: gid of /etc/copy is 43 and 42" in said, said
 
 
+def test_reproduce_writes_nothing_where_a_bundles_files_lie(tmp_path: Path) -> None:
+    here = project(tmp_path / "above" / "far" / "here")
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        files = [Path(name, "absolute.env"), here.parent / "up.env", here.parent.parent / "far.env"]
+        for number, path in enumerate(files):
+            path.write_text(f"A{number}=1")
+            os.utime(path, (5, 5))
+        names = f'"{files[0]}", "../up.env", "../../far.env"'
+        lines = f'env_file = [{names}, {{ path = "none.env", required = false }}]\n'
+        (here / "images.toml").write_text(IMAGES + lines)
+        digest = expect(doit_oci(here, "digest", "b"))
+        work = Path(name, "work")
+        work.mkdir(mode=0o755)
+        assert expect(doit_oci(here, "reproduce", "b", env={"TMPDIR": str(work)})) == digest
+        assert not list(work.iterdir())
+        assert sorted(each.name for each in Path(name).iterdir()) == ["absolute.env", "work"]
+        assert {path.stat().st_mtime for path in files} == {5}
+
+
 def test_reproduce_is_independent_of_a_remote_cache(here: Path, digest: str) -> None:
     """Neither its keys nor what is in it: a build is of what lies in its own directory."""
     with (here / "images.toml").open("a") as file:
