@@ -160,7 +160,7 @@ class BundleSteps:
             locked = self.plan.locked_bundle(name, platform)
             return (
                 locked is not None
-                and locked[1] == facts["digest"]
+                and locked == (facts.get("key", locked[0]), facts["digest"])
                 and config.is_file()
                 and entries.is_file()
                 and _is_file_of(self.space.provenance(name), facts.get("provenance"))
@@ -176,12 +176,12 @@ class BundleSteps:
 
         def work() -> Facts:
             digest = bundle_step.bundle_digest(entries=entries, config_json=config)
-            step = self.bundle(name)
-            self.shared.locking.lock_bundle(name, platform, step.key(), digest)
+            key = self.bundle(name).key()
+            self.shared.locking.lock_bundle(name, platform, key, digest)
             provenance = self._write_provenance(name, digest)
             if self.plan.images.cache:
                 self.shared.caching.try_push(name)
-            return {"digest": digest, "provenance": provenance}
+            return {"digest": digest, "key": key, "provenance": provenance}
 
         return self.shared.step("bundle", name, parts, stands, work, recover=recover)
 

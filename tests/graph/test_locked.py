@@ -47,6 +47,23 @@ def test_another_digest_than_the_locked_one_is_refused(
     assert result.stdout == b""
 
 
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: words[0])
+def test_another_key_than_the_locked_one_is_refused_and_locked_anew(
+    words: list[str], here: Path
+) -> None:
+    """A machine that has the bundle says of the lock what one that has nothing says."""
+    right = (here / "images.lock").read_bytes()
+    lock = json.loads(right)
+    (entry,) = lock["bundles"]["b"].values()
+    entry["key"] = "0" * 64
+    (here / "images.lock").write_text(json.dumps(lock))
+    result = doit_oci(here, "--locked", *words)
+    expect(result, 3)
+    assert "bundle b has changed in the lock" in result.stderr.decode()
+    expect(doit_oci(here, *words))
+    assert (here / "images.lock").read_bytes() == right
+
+
 def test_update_accepts_what_is_built(here: Path) -> None:
     lock_another_digest(here)
     expect(doit_oci(here, "bundle:b"), 1)
