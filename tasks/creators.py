@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from .errors import UnknownTarget
+from .errors import DeclarationError, UnknownTarget
 from .project.plan import Plan, blobs_of
 from .step import Work, is_current
 from .steps import Steps
@@ -140,8 +140,8 @@ def make_tasks(
     names = select(plan, words)
     chosen = _meant(plan, words) if names is None else names
     steps = Steps(plan)
-    if plan.options.shard is not None and names is None:
-        chosen = in_shard(steps, chosen)
+    if plan.options.shard is not None:
+        chosen = in_shard(steps, chosen, named=names or ())
         if not chosen:
             # Another machine's part: the words are known, and there is nothing to do for them.
             return [Task(word, None, has_subtask=True) for word in words]
@@ -187,14 +187,21 @@ def without_standing(steps: Steps, names: Iterable[str], told: Events) -> list[s
     return left
 
 
-def in_shard(steps: Steps, names: Iterable[str]) -> list[str]:
+def in_shard(steps: Steps, names: Iterable[str], *, named: Iterable[str] = ()) -> list[str]:
     """Those of the bundles that are this machine's; bundles of one image stay together.
 
-    Raises: DeclarationError for what is no shard.
+    Raises: DeclarationError for what is no shard, and where bundles were named one by one.
     """
     from .shard import parse_shard, shard
 
-    number, count = parse_shard(steps.plan.options.shard or "")
+    text = steps.plan.options.shard or ""
+    number, count = parse_shard(text)
+    if given := ", ".join(named):
+        raise DeclarationError(
+            f"splits all bundles, or those of a pattern, and {given} is named",
+            subject=f"--shard {text}",
+            hint="leave one of the two away",
+        )
     keys = {name: str(steps.locking.reference(steps.plan.bundle(name).image)) for name in names}
     return shard(keys, number=number, count=count)
 

@@ -9,13 +9,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..doit_bridge import ProjectCommand
-from ..errors import DeclarationError
+from ..errors import DeclarationError, OfflineError
 from ..named_files import named_files
 from ..steps import Steps
 from .state import chosen
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
+
+    from ..fleet.cluster import Done
+    from ..project.plan import Plan
 
 
 class Fleet(ProjectCommand):
@@ -48,17 +51,23 @@ class Fleet(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..fleet.cluster import build_fleet, overhead
+        from ..creators import in_shard
+        from ..fleet.cluster import build_fleet
         from ..fleet.jobs import Remembered, make_job
 
         plan, steps = self.plan, Steps(self.plan)
+        if given["workers"] < 0:
+            raise DeclarationError("expected a whole number from 1", subject="--workers")
         if not plan.images.cache.get("remote"):
             raise DeclarationError(
                 "needs a remote cache, which the bundles travel through",
                 subject="fleet",
                 hint='say [cache] remote = "oci://registry/repository" in images.toml',
             )
-        bundles = [plan.bundle(name) for name in chosen(plan, names)]
+        wanted = chosen(plan, names)
+        if plan.options.shard is not None:
+            wanted = in_shard(steps, wanted, named=names)
+        bundles = [plan.bundle(name) for name in wanted]
         steps.locking.resolve(dict.fromkeys(bundle.image for bundle in bundles))
         space = plan.workspace
         remembered = Remembered(space.state / "fleet" / "keys.json")
@@ -68,23 +77,33 @@ class Fleet(ProjectCommand):
             locked = plan.locked_bundle(bundle.name, job.platform)
             if names or given["all"] or remembered.is_stale(job, locked):
                 jobs.append(job)
+        if jobs:
+            refuse_offline(plan)
         files = named_files(plan, bundles)
         started, workers = time.monotonic(), given["workers"] or os.cpu_count() or 1
-        done = []
-        for each in build_fleet(
-            jobs=jobs,
-            files=files,
-            scheduler=given["scheduler"] or plan.images.fleet.get("scheduler", ""),
-            local_directory=space.state / "fleet",
-            workers=workers,
-            progress=plan.progress,
-        ):
-            steps.locking.lock_bundle(each.bundle, each.platform, each.key, each.digest)
-            sys.stderr.write(
-                f"{each.bundle}: {each.digest} in {each.seconds:.1f} s on {each.worker}\n"
-            )
-            done.append(each)
-        remembered.keep(jobs, {each.bundle: each for each in done})
+        done: dict[str, Done] = {}
+        try:
+            for each in build_fleet(
+                jobs=jobs,
+                files=files,
+                scheduler=given["scheduler"] or plan.images.fleet.get("scheduler", ""),
+                tmp=space.tmp,
+                workers=workers,
+                progress=plan.progress,
+            ):
+                steps.locking.lock_bundle(each.bundle, each.platform, each.key, each.digest)
+                sys.stderr.write(
+                    f"{each.bundle}: {each.digest} in {each.seconds:.1f} s on {each.worker}\n"
+                )
+                done[each.bundle] = each
+        finally:
+            remembered.keep(jobs, done)
+            self._say_done(tuple(done.values()), started)
+        return 0
+
+    def _say_done(self, done: Sequence[Done], started: float) -> None:
+        from ..fleet.cluster import overhead
+
         rows = [
             {"bundle": each.bundle, "digest": each.digest, "seconds": each.seconds} for each in done
         ]
@@ -96,4 +115,13 @@ class Fleet(ProjectCommand):
             sys.stderr.write(
                 f"{len(done)} bundles on {busiest} workers, {spare:.2f} s each beside\n"
             )
-        return 0
+
+
+def refuse_offline(plan: Plan) -> None:
+    """Raises: OfflineError with --offline."""
+    if plan.options.offline:
+        raise OfflineError(
+            "needs the network, which is refused",
+            subject="fleet",
+            hint="`doit-oci bundle --offline` builds what the store and a cache in a folder have",
+        )

@@ -1,29 +1,33 @@
-"""What is sent to a worker, by value: it finds the package there, whichever name it has.
+"""What a worker does first, sent as source: ``call(job, files)``, by nothing but builtins.
 
-In a checkout the package is ``tasks``, installed it is ``doit_oci.tasks``; a function that is sent
-by reference would name the client's.
+A worker has the package under another name than a checkout's (``doit_oci.tasks``, not ``tasks``)
+and maybe another Python, and a scheduler has none of it: whatever went to them by reference, or as
+bytecode, would end them. So this file imports nothing of ours before it is there.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
 
-def keep(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The files that the declaration names, as a result that workers pass on to each other."""
-    return files
+EXPRESSION = "(lambda source, space: exec(source, space) or space['call'])(source, {})(job, files)"
+"""For eval, with job among its global names, and files and this source among its local ones."""
+
+NAMES = ("doit_oci.tasks.fleet.worker", "tasks.fleet.worker")
 
 
-def call(job: dict[str, object], files: dict[str, bytes]) -> dict[str, object]:
+def call(job: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
     """Do a job with the worker's own package; the answer names the worker."""
-    import importlib
-
     worker = importlib.import_module("distributed").get_worker()
-    for name in ("doit_oci.tasks.fleet.worker", "tasks.fleet.worker"):
+    found = {"error": "has no doit-oci: pip install 'doit-oci[fleet]'"}
+    for name in NAMES:
         try:
             module = importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-        found = module.work(job, files, worker.local_directory)
+        except ModuleNotFoundError as problem:
+            if f"{name}.".startswith(f"{problem.name}."):
+                continue
+            found = {"error": f"lacks the package {problem.name}: pip install 'doit-oci[fleet]'"}
+        else:
+            found = module.work(job, files, worker.local_directory)
         break
-    else:
-        found = {"error": "has no doit-oci: pip install 'doit-oci[fleet]'"}
     return {**found, "worker": str(worker.name), "address": worker.address}

@@ -3,8 +3,8 @@
 In: the bundles to build and the declaration's files. Out: the digest of each, the same as that of
 a build here. One Dask task is one bundle and its key the bundle's, so that a bundle is never built
 twice at a time, whoever asks for it. A worker that dies, or cannot (a full disk, another version),
-loses its task to another one; without a scheduler, or when it is lost, a cluster on this machine
-does the rest.
+loses its task to another one, unless it is the declaration that is wrong; without a scheduler, or
+when it is lost, a cluster on this machine does the rest.
 
 TLS and time limits are Dask's own: an address ``tls://…``, and ``DASK_DISTRIBUTED__COMM__…`` in the
 environment.
@@ -13,14 +13,18 @@ environment.
 from __future__ import annotations
 
 import hashlib
+import inspect
+import signal
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import DeclarationError, DoitOciError
-from ..oci.canonical_json import canonical
+from ..store.layers.builder import remove_tree
+from ..store.layers.staging import work_directory
 from ..value import Value
+from . import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 RETRIES = 3
 LOST = ("CommClosedError", "CancelledError", "FutureCancelledError", "TimeoutError",
         "FuturesCancelledError", "ClosedClientError")  # fmt: skip
+
+ENDING = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+SCRATCH = "fleet"
 
 
 class Job(Value):
@@ -61,27 +68,29 @@ def build_fleet(
     jobs: Sequence[Job],
     files: Mapping[str, bytes],
     scheduler: str,
-    local_directory: Path,
+    tmp: Path,
     workers: int,
     progress: Progress,
 ) -> Iterator[Done]:
     """Build ``jobs`` and yield each as it is done.
 
     ``files`` are those that images.toml names, by relative path; ``scheduler`` is a Dask address,
-    or empty for a cluster of ``workers`` processes here, which have their stores in
-    ``local_directory``. Raises: DoitOciError naming every bundle that failed, at the end.
+    or empty for a cluster of ``workers`` processes here, which have their stores in ``tmp`` for as
+    long as they live. Raises: DoitOciError naming every bundle that failed, at the end.
     """
-    failures: list[str] = []
+    failures: dict[str, dict[str, Any]] = {}
     waiting = {job.bundle: job for job in jobs}
     for address in dict.fromkeys((scheduler, "")):
         if not waiting:
             break
         try:
-            with connected(address, local_directory, min(workers, len(waiting))) as client:
+            with connected(address, tmp, min(workers, len(waiting))) as client:
+                if not client.nthreads():
+                    progress.note(f"{address} has no workers yet; waiting for one")
                 for job, found in gathered(client, list(waiting.values()), files, progress):
                     del waiting[job.bundle]
                     if "error" in found:
-                        failures.append(f"{job.bundle}: {found['error']}")
+                        failures[job.bundle] = found
                         continue
                     yield Done(
                         bundle=job.bundle,
@@ -99,39 +108,78 @@ def build_fleet(
                 f"{len(waiting)} bundles are built by a cluster here"
             )
     if failures:
-        raise DoitOciError("\n  ".join(("not built:", *failures)), subject="fleet")
+        raise not_built(failures)
+
+
+def not_built(failures: Mapping[str, Mapping[str, Any]]) -> DoitOciError:
+    """Each bundle with what its worker said; the declaration is wrong if it is for all of them."""
+    lines = ["not built:"]
+    for name, found in failures.items():
+        said = found["error"].removeprefix(f"{name}: ")
+        lines += f"{name}: {said}".replace("\n", "\n  ").splitlines()
+    statuses = {found.get("status") for found in failures.values()}
+    kind = DeclarationError if statuses == {DeclarationError.exit_status} else DoitOciError
+    return kind(
+        "\n  ".join(lines),
+        subject="fleet",
+        hint="the others are built and locked; the next `fleet` builds these",
+    )
 
 
 @contextmanager
-def connected(address: str, local_directory: Path, workers: int) -> Iterator[Any]:
-    """A client of a scheduler, or of a cluster of processes on this machine."""
+def connected(address: str, tmp: Path, workers: int) -> Iterator[Any]:
+    """A client of a scheduler, or of a cluster of processes on this machine.
+
+    Raises: DeclarationError for an address that is none, DoitOciError, whatever Dask raises.
+    """
     dask = load_dask()
     with ExitStack() as stack:
         if not address:
-            place = local_directory.absolute()
-            place.mkdir(parents=True, exist_ok=True)
-            address = stack.enter_context(local_cluster(dask, place, workers))
-        elif address.startswith("tls:"):
-            check_tls(address)
+            place = stack.enter_context(work_directory(tmp.absolute()))
+            # Trees in there may be of a user namespace's users.
+            stack.callback(remove_tree, place / SCRATCH)
+            address = stack.enter_context(local_cluster(dask, place / SCRATCH, workers))
+        else:
+            check_address(address)
         yield stack.enter_context(dask.Client(address, set_as_default=False))
 
 
 def local_cluster(dask: Any, place: Path, workers: int) -> Any:
     """Raises: DoitOciError where its processes do not start."""
+    place.mkdir()
     try:
-        return dask.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=None,
-            local_directory=str(place),
-            silence_logs=50,
-        )
+        with uninterrupted():
+            return dask.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                # Nobody else's port, and no other machine's to ask.
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                local_directory=str(place),
+                silence_logs=50,
+            )
     except (OSError, RuntimeError) as problem:
         raise DoitOciError(
             f"the workers of this machine do not start: {problem.__cause__ or problem}",
             subject="fleet",
             hint="without a cluster `doit-oci bundle -n 2` builds the same",
         ) from problem
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Threads and processes that begin in this block are ended by this one, and not by what a
+    terminal or a CI sends to all of them; what is sent meanwhile comes at the end."""
+    from multiprocessing import resource_tracker
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        # It lets signals through again when it starts, which is with the first process otherwise.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def load_dask() -> Any:
@@ -144,6 +192,24 @@ def load_dask() -> Any:
         raise DeclarationError(
             "needs the package distributed", subject="fleet", hint="pip install 'doit-oci[fleet]'"
         ) from problem
+
+
+def check_address(address: str) -> None:
+    """Raises: DeclarationError where Dask knows no such address, or has no certificates to show."""
+    import importlib
+
+    try:
+        _, port = importlib.import_module("distributed.comm").get_address_host_port(address)
+        if not 0 < port < 1 << 16:
+            raise ValueError(f"no port is {port}")
+    except ValueError as problem:
+        raise DeclarationError(
+            f"is no address of a scheduler: {problem}",
+            subject=address,
+            hint="expected tcp://HOST:PORT or tls://HOST:PORT",
+        ) from problem
+    if address.startswith("tls:"):
+        check_tls(address)
 
 
 def check_tls(address: str) -> None:
@@ -167,14 +233,10 @@ def gathered(
 
     Raises: what Dask raises when the cluster is lost.
     """
-    import importlib
-
-    from . import call
-
-    importlib.import_module("cloudpickle").register_pickle_by_value(call)
-    content = hashlib.sha256(canonical({name: files[name].hex() for name in files})).hexdigest()
+    shared = {"files": dict(files), "source": inspect.getsource(call)}
+    digest = hashlib.sha256(repr(sorted(shared.items())).encode()).hexdigest()
     # A task and not a scatter: when the worker that holds it dies, the scheduler makes it anew.
-    shared = client.submit(call.keep, dict(files), key=f"doit-oci-files-{content}")
+    given = client.submit(dict, shared, key=f"doit-oci-files-{digest}")
 
     def submit(tried: Sequence[str], found: Sequence[Job]) -> Any:
         job = found[0]
@@ -188,7 +250,10 @@ def gathered(
         again = f"-{'-'.join(tried)}" if tried else ""
         others = {"workers": untried(client, tried), "allow_other_workers": True} if tried else {}
         key = f"doit-oci-{job.key}{again}"
-        return client.submit(call.call, about, shared, key=key, retries=RETRIES, **others)
+        names = {"job": about}
+        return client.submit(
+            eval, call.EXPRESSION, names, given, key=key, retries=RETRIES, **others
+        )
 
     by_key: dict[str, list[Job]] = {}
     for job in jobs:
@@ -214,8 +279,11 @@ def _as_done(
         if type(outcome).__name__ == "KilledWorker":
             result = {"error": "the workers that tried it died"}
         elif isinstance(outcome, BaseException):
-            raise outcome
-        elif "error" in result:
+            if is_loss(outcome):
+                raise outcome
+            said = f"a worker could not take it: {type(outcome).__name__}: {outcome}"
+            result = {"error": said}
+        elif "error" in result and result.get("status") != DeclarationError.exit_status:
             tried = (*tried, result["address"])
             if len(tried) <= RETRIES and untried(client, tried):
                 names = ", ".join(job.bundle for job in found)

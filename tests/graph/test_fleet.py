@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import CHECKOUT, doit_oci, expect, start_doit_oci
+from tests.support.command import CHECKOUT, doit_oci, expect, start_doit_oci, start_patched
 from tests.support.docker_registry import free_port, need, wait_for_port
 from tests.support.layers import item, tar
 from tests.support.layout import odd_layer, write_layout
 
 COUNT = 5
+STARTING = """
+import distributed.nanny
+start = distributed.nanny.Nanny.start_unsafe
+async def start_unsafe(self):
+    print("starting", flush=True)
+    return await start(self)
+distributed.nanny.Nanny.start_unsafe = start_unsafe
+"""
 IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}
 
 
@@ -47,21 +56,28 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests(project)
 
 
+def hiding(folder: Path, *names: str) -> Path:
+    """A folder for PYTHONPATH; who has it there finds none of the packages."""
+    folder.mkdir()
+    hidden = "".join(f"sys.modules[{name!r}] = None\n" for name in names)
+    (folder / "sitecustomize.py").write_text(f"import sys\n{hidden}")
+    return folder
+
+
 class Process:
     """A process of the cluster, in a session of its own; its words go to a file."""
 
-    def __init__(
-        self, log: Path, *words: str | Path, prefix: tuple[str, ...] = (), **env: str
-    ) -> None:
+    def __init__(self, log: Path, *words: str | Path, package: Path = CHECKOUT, **env: str) -> None:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", *map(str, words)],
+                [sys.executable, "-m", *map(str, words)],
+                cwd=log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(CHECKOUT), **env},
+                env={**os.environ, "PYTHONPATH": str(package), **env},
             )
 
     def kill(self) -> None:
@@ -83,18 +99,20 @@ class Cluster:
             where / "scheduler.log", "distributed.cli.dask_scheduler",
             "--host", self.address.rpartition(":")[0],
             "--port", self.address.rpartition(":")[2], "--no-dashboard", *security,
+            package=hiding(where / "nothing of ours", "doit_oci", "tasks"),
         )  # fmt: skip
         self.workers: list[Process] = []
         wait_for_port(
             int(self.address.rpartition(":")[2]), self.scheduler.process, self.scheduler.log
         )
 
-    def add_worker(self, name: str) -> Process:
+    def add_worker(self, name: str, package: Path = CHECKOUT) -> Process:
         self.workers.append(
             Process(
                 self.where / f"{name}.log", "distributed.cli.dask_worker", self.address,
                 "--nthreads", "1", "--no-dashboard", "--no-nanny", "--name", name,
                 "--local-directory", self.where / name, *self.security,
+                package=package,
             )
         )  # fmt: skip
         return self.workers[-1]
@@ -198,6 +216,123 @@ def test_a_bundle_that_fails_is_named_and_the_others_are_built(
     expect(result, 1)
     assert "i1: " in result.stderr.decode()
     assert digests(project) == {"i0": serial["i0"]}
+
+
+def test_a_worker_has_the_package_under_the_name_of_an_installed_one(
+    tmp_path: Path, cluster: Cluster, serial: dict[str, str]
+) -> None:
+    package = hiding(tmp_path / "installed", "tasks") / "doit_oci"
+    shutil.copytree(CHECKOUT / "tasks", package / "tasks")
+    shutil.copytree(CHECKOUT / "specs", package / "specs")
+    (package / "__init__.py").touch()
+    cluster.add_worker("one", package=package.parent)
+    project = declare(tmp_path / "p", 1)
+    expect(doit_oci(project, "fleet", "--scheduler", cluster.address))
+    assert digests(project) == {"i0": serial["i0"]}
+
+
+def test_what_a_worker_lacks_is_said(tmp_path: Path, cluster: Cluster) -> None:
+    bare = hiding(tmp_path / "bare", "doit_oci", "tasks")
+    cluster.add_worker("bare", package=bare)
+    project = declare(tmp_path / "p", 1)
+    result = doit_oci(project, "fleet", "--scheduler", cluster.address)
+    expect(result, 1)
+    assert b"i0: has no doit-oci: pip install 'doit-oci[fleet]'" in result.stderr
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    hide = "import sys\nsys.modules['distributed'] = None\n"
+    with start_patched(declare(tmp_path / "p", 1), hide, "fleet", stderr=subprocess.PIPE) as fleet:
+        said = fleet.communicate(timeout=60)[1].decode()
+    assert fleet.returncode == 3
+    assert "hint: pip install 'doit-oci[fleet]'" in said
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://x:1", "nowhere", "tcp://::1", "tcp://h:x", "tcp://h:99999", "inproc://x"]
+)
+def test_what_is_no_address_is_said(address: str, tmp_path: Path) -> None:
+    result = doit_oci(declare(tmp_path / "p", 1), "fleet", "--scheduler", address)
+    expect(result, 3)
+    assert f"{address}: is no address of a scheduler" in result.stderr.decode()
+
+
+def test_a_scheduler_without_workers_is_waited_for_with_a_word(
+    tmp_path: Path, cluster: Cluster, serial: dict[str, str]
+) -> None:
+    project = declare(tmp_path / "p", 1)
+    fleet = start_fleet(project, "--scheduler", cluster.address)
+    assert fleet.stderr is not None
+    assert b"has no workers yet; waiting for one" in fleet.stderr.readline()
+    cluster.add_worker("late")
+    said = fleet.communicate(timeout=120)[1].decode()
+    assert fleet.returncode == 0, said
+    assert digests(project) == {"i0": serial["i0"]}
+
+
+def test_a_declaration_that_is_wrong_is_so_for_every_worker(
+    tmp_path: Path, cluster: Cluster, serial: dict[str, str]
+) -> None:
+    for name in ("one", "two"):
+        cluster.add_worker(name)
+    project = declare(tmp_path / "p", 2)
+    with (project / "images.toml").open("a") as file:
+        file.write('[bundles.late]\nimage = "i0"\nenv_file = "missing.env"\n')
+    result = doit_oci(project, "fleet", "--scheduler", cluster.address)
+    expect(result, 3)
+    said = result.stderr.decode()
+    assert "another one tries" not in said
+    assert "not built:\n  late: missing.env: " in said
+    assert "help fleet" not in said
+    assert digests(project) == {"i0": serial["i0"], "i1": serial["i1"]}
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("while it starts", signal.SIGINT),
+        ("while it starts", signal.SIGHUP),
+        ("while it starts", signal.SIGTERM),
+        ("in the middle", signal.SIGINT),
+        ("in the middle", signal.SIGHUP),
+    ],
+)
+def test_a_signal_to_all_of_the_embedded_cluster_ends_it_without_a_traceback(
+    tmp_path: Path, moment: str, number: signal.Signals
+) -> None:
+    project = declare(tmp_path / "p")
+    patch = STARTING if moment == "while it starts" else ""
+    fleet = start_patched(
+        project, patch, "fleet", "--workers", "2",
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    if patch:
+        assert fleet.stdout is not None
+        assert fleet.stdout.readline() == b"starting\n"
+    else:
+        first_line(fleet)
+    os.killpg(fleet.pid, number)
+    said = fleet.communicate(timeout=60)[1].decode()
+    assert fleet.returncode == 128 + number
+    assert "Traceback" not in said, said
+    assert os.listdir(project / "build/tmp") == [".unpack.lock"]
+
+
+def test_offline_refuses_a_fleet(tmp_path: Path) -> None:
+    project = declare(tmp_path / "p", 1)
+    expect(doit_oci(project, "lock"))
+    result = doit_oci(project, "fleet", "--offline")
+    expect(result, 1)
+    assert b"needs the network, which is refused" in result.stderr
+
+
+def test_a_shard_of_a_fleet_is_a_part_of_it(tmp_path: Path, serial: dict[str, str]) -> None:
+    project = declare(tmp_path / "p")
+    expect(doit_oci(project, "fleet", "--shard", "1/2", "--workers", "1"))
+    half = digests(project)
+    assert 0 < len(half) < COUNT
+    expect(doit_oci(project, "fleet", "--shard", "2/2", "--workers", "1"))
+    assert digests(project) == serial
 
 
 def test_a_fleet_without_a_cache_says_what_it_needs(tmp_path: Path) -> None:

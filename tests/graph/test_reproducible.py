@@ -349,7 +349,18 @@ def test_shards_split_the_bundles_among_machines(tmp_path: Path) -> None:
     assert sorted(built) == sorted(f"{kind}{index}" for kind in "bi" for index in range(6))
 
 
-def test_what_is_no_shard_is_refused(here: Path) -> None:
-    result = doit_oci(here, "bundle", "--shard", "4/3")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bundle", "--shard", "4/3"], "expected K/N"),
+        (["bundle:b", "--shard", "4/3"], "expected K/N"),
+        (
+            ["bundle:b", "--shard", "1/3"],
+            "splits all bundles, or those of a pattern, and b is named",
+        ),
+    ],
+)
+def test_what_is_no_shard_is_refused(here: Path, words: list[str], said: str) -> None:
+    result = doit_oci(here, *words)
     expect(result, 3)
-    assert "expected K/N" in result.stderr.decode()
+    assert said in result.stderr.decode()

@@ -42,7 +42,13 @@ def start_doit_oci(project: Path, *words: str, **env: str) -> subprocess.Popen[b
     )
 
 
-def start_patched(project: Path, patch: str, *words: str) -> subprocess.Popen[bytes]:
+def start_patched(
+    project: Path,
+    patch: str,
+    *words: str,
+    stderr: int = subprocess.DEVNULL,
+    start_new_session: bool = False,
+) -> subprocess.Popen[bytes]:
     """As :func:`start_doit_oci`, after the lines of ``patch``; what they print can be read,
     and what they read be told."""
     return subprocess.Popen(
@@ -50,7 +56,8 @@ def start_patched(project: Path, patch: str, *words: str) -> subprocess.Popen[by
         cwd=project,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
+        start_new_session=start_new_session,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )
 
