@@ -157,10 +157,8 @@ class BundleSteps:
             }
 
         def stands(facts: Facts) -> bool:
-            locked = self.plan.locked_bundle(name, platform)
             return (
-                locked is not None
-                and locked == (facts.get("key", locked[0]), facts["digest"])
+                self.plan.locked_bundle(name, platform) == (facts.get("key"), facts["digest"])
                 and config.is_file()
                 and entries.is_file()
                 and _is_file_of(self.space.provenance(name), facts.get("provenance"))
