@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from .errors import StoreError
 from .project.workspace import BUILDING
-from .store.guard import guard, guard_if_free
+from .store.guard import guard
 from .store.layers.builder import remove_tree
 from .store.layers.in_use import is_in_use, trees_of
 from .store.layers.staging import GUARD, clean_stale
@@ -32,13 +32,8 @@ EVERYTHING = (*OF_BUNDLES, "layouts", "layers")
 @contextmanager
 def no_build(space: Workspace, progress: Progress) -> Iterator[None]:
     """No build goes on in the state directory in this block. Raises: StoreError."""
-    path = space.guard(BUILDING)
-    with guard_if_free(path) as is_held:
-        if is_held:
-            yield
-            return
-    progress.note(f"waiting for a build that goes on in {space.state}")
-    with guard(path):
+    said = f"waiting for a build that goes on in {space.state}"
+    with guard(space.guard(BUILDING), lambda: progress.note(said)):
         yield
 
 

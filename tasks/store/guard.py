@@ -13,13 +13,14 @@ from .refusal import FULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
 @contextlib.contextmanager
-def guard(path: Path) -> Iterator[bool]:
-    """Hold an exclusive lock on ``path`` and yield whether another holder was waited for.
+def guard(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold an exclusive lock on ``path`` and yield whether another holder was waited for, which
+    ``waiting`` is called before.
 
     A file system without locks gives none, nor does one without room for the file, which gc is
     about to make: the guard then only orders nothing, and what is written stays right because
@@ -38,7 +39,7 @@ def guard(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _lock(descriptor)
+        yield _lock(descriptor, waiting)
     finally:
         os.close(descriptor)
 
@@ -92,10 +93,12 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, waiting: Callable[[], None] | None) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if waiting is not None:
+            waiting()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return True
     except OSError as cause:

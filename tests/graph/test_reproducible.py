@@ -324,9 +324,12 @@ def test_a_disk_without_inodes_is_said(here: Path, small_disk: Path) -> None:
 
 def test_a_read_only_state_directory_is_said(here: Path, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    result = doit_oci(here, "bundle:b", "--dir", str(small_disk / "state"))
-    expect(result, 1)
-    assert "Read-only file system" in result.stderr.decode()
+    for words in (["bundle:b"], ["clean"], ["gc"]):
+        result = doit_oci(here, *words, "--dir", str(small_disk / "state"))
+        expect(result, 1)
+        said = result.stderr.decode()
+        assert "Read-only file system" in said
+        assert "waiting" not in said
 
 
 def test_shards_split_the_bundles_among_machines(tmp_path: Path) -> None:
