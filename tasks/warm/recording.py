@@ -58,8 +58,7 @@ def write_all_ready(plan: Plan, names: Iterable[str]) -> None:
         return
     lists = _lists(plan, bundles)
     groups = [
-        *((f"stamps/{step}", ".json", "bundles", False) for step in ("rootfs", "config", "bundle")),
-        ("stamps/layout", ".json", "images", False),
+        ("stamps", "", "steps", False),
         ("entries", ".jsonl", "bundles", False),
         ("bundles", "/config.json", "bundles", False),
         ("bundles", "/rootfs", "bundles", True),
@@ -93,12 +92,15 @@ def write_record(path: Path, value: Mapping[str, Any]) -> None:
     _write(path, json.dumps(value).encode())
 
 
-NAMED = ("bundles", "images", "folders")
+NAMED = ("steps", "bundles", "images", "folders")
+STAMPED = ["layout", "rootfs", "config", "bundle"]
+"""Their stamps are replaced by a rename and are no output: each folder's own numbers say whether
+one came or went, so that a third of the names need not be looked at."""
 
 
 def _lists(plan: Plan, bundles: list[str]) -> dict[str, list[str]]:
-    """The names of bundles, of images, of the layouts' folders of blobs, and of the blobs by
-    algorithm."""
+    """The names of steps, of bundles, of images, of the layouts' folders of blobs, and of the blobs
+    by algorithm."""
     images = list(dict.fromkeys(plan.bundle(name).image for name in bundles))
     folders: dict[str, None] = {}
     blobs: dict[str, dict[str, None]] = {}
@@ -111,6 +113,7 @@ def _lists(plan: Plan, bundles: list[str]) -> dict[str, list[str]]:
                 folders[f"{image}/blobs/{kind}"] = None
                 blobs.setdefault(kind, {})[descriptor.digest.encoded] = None
     return {
+        "steps": STAMPED,
         "bundles": bundles,
         "images": images,
         "folders": list(folders),

@@ -66,6 +66,19 @@ def cut(path: str) -> Callable[[Path], object]:
     return change
 
 
+def replaced(path: str) -> Callable[[Path], object]:
+    """By another file of the same size and time."""
+
+    def change(project: Path) -> None:
+        before, content = os.stat(project / path), (project / path).read_bytes()
+        other = project / f"{path}.other"
+        other.write_bytes(content[:-1] + b" ")
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(project / path)
+
+    return change
+
+
 def emptied(path: str) -> Callable[[Path], object]:
     return lambda project: os.truncate(project / path, 0)
 
@@ -110,8 +123,9 @@ CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
             [f"{step}:{name}"],
         )
         for step, name in (("layout", "a"), ("rootfs", "b"), ("config", "b"), ("bundle", "b"))
-        for word, change in (("gone", gone), ("cut", cut))
+        for word, change in (("gone", gone), ("replaced", replaced))
     },
+    "index.json is cut": (cut("build/layouts/a/index.json"), ["layout:a"]),
     **{
         f"{kind} is {word}": (blob_of(kind, change), [])
         for kind in ("manifest", "config", "layer")
