@@ -348,7 +348,10 @@ class Run(Ours, StockRun):  # type: ignore[misc]
 
 
 class ProjectCommand(Ours, Command):  # type: ignore[misc]
-    """A command that works from the plan and not through tasks."""
+    """A command that works from the plan and not through tasks; ``splits`` is whether it takes
+    ``--shard``."""
+
+    splits = False
 
     def __init__(self, task_loader: Loader, **rest: Any) -> None:
         super().__init__(**rest)
@@ -360,6 +363,12 @@ class ProjectCommand(Ours, Command):  # type: ignore[misc]
         return self.loader.plan
 
     def execute(self, opt_values: dict[str, Any], pos_args: list[str]) -> int:
+        if self.options.shard is not None and not self.splits:
+            raise DeclarationError(
+                f"splits what is built or cached, and {self.name} is no part of that",
+                subject=f"--shard {self.options.shard}",
+                hint="leave it away",
+            )
         return self.perform(opt_values, pos_args) or 0
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int | None:

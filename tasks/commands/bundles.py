@@ -37,6 +37,12 @@ class Export(ProjectCommand):
 
         if len(names) != 2:
             raise DeclarationError("expected a bundle and a path", subject="export")
+        if names[1] == "-":
+            raise DeclarationError(
+                "an export is put in place when it is whole, so it needs a path",
+                subject="-",
+                hint="./- is a directory of that name",
+            )
         plan = self.plan
         name = plan.bundle(names[0]).name
         if given["image"]:

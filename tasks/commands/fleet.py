@@ -12,7 +12,7 @@ from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError, OfflineError
 from ..named_files import named_files
 from ..steps import Steps
-from .state import chosen
+from .state import chosen_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ class Fleet(ProjectCommand):
 
     doc_purpose = "build bundles on a Dask cluster; they end in the remote cache and the lock"
     doc_usage = "[BUNDLE...] [--scheduler ADDRESS] [--workers N]"
+    splits = True
     cmd_options = (
         {
             "name": "scheduler",
@@ -51,7 +52,6 @@ class Fleet(ProjectCommand):
     )
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
-        from ..creators import in_shard
         from ..fleet.cluster import build_fleet
         from ..fleet.jobs import Remembered, make_job
 
@@ -64,10 +64,7 @@ class Fleet(ProjectCommand):
                 subject="fleet",
                 hint='say [cache] remote = "oci://registry/repository" in images.toml',
             )
-        wanted = chosen(plan, names)
-        if plan.options.shard is not None:
-            wanted = in_shard(steps, wanted, named=names)
-        bundles = [plan.bundle(name) for name in wanted]
+        bundles = [plan.bundle(name) for name in chosen_here(steps, names)]
         steps.locking.resolve(dict.fromkeys(bundle.image for bundle in bundles))
         space = plan.workspace
         remembered = Remembered(space.state / "fleet" / "keys.json")

@@ -6,17 +6,30 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..doit_bridge import ProjectCommand
 from ..errors import DeclarationError
 from ..project.plan import Plan
+
+if TYPE_CHECKING:
+    from ..steps import Steps
 
 
 def chosen(plan: Plan, names: list[str]) -> list[str]:
     """The bundles that are named, or all. Raises: UnknownTarget."""
     stripped = [name.partition(":")[2] or name for name in names]
     return [plan.bundle(name).name for name in stripped] or list(plan.bundle_names())
+
+
+def chosen_here(steps: Steps, names: list[str]) -> list[str]:
+    """The same, of which ``--shard`` leaves this machine's. Raises: DeclarationError too."""
+    found = chosen(steps.plan, names)
+    if steps.plan.options.shard is None:
+        return found
+    from ..creators import in_shard
+
+    return in_shard(steps, found, named=names)
 
 
 class Digest(ProjectCommand):

@@ -13,7 +13,7 @@ from ..gc.sweep import collect
 from ..locked import Locked
 from ..remote_cache import Moved
 from ..steps import Steps
-from .state import chosen
+from .state import chosen_here
 
 
 def parse_age(text: str) -> float:
@@ -97,6 +97,7 @@ class Cache(ProjectCommand):
 
     doc_purpose = "move bundles to and from the remote cache, or print the key for a CI's own cache"
     doc_usage = "push|pull [BUNDLE...] | key"
+    splits = True
 
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         verb, *rest = names or [""]
@@ -105,26 +106,35 @@ class Cache(ProjectCommand):
         if verb not in ("push", "pull"):
             raise DeclarationError("expected push, pull or key", subject=f"cache {verb}".strip())
         steps = Steps(self.plan)
-        for name in chosen(self.plan, rest):
-            moved: Moved | None
-            if verb == "push":
-                steps.build(name)
-                moved = steps.shared.caching.push(name)
-            else:
-                steps.locking.resolve([self.plan.bundle(name).image])
-                moved = steps.shared.caching.pull(name)
-            if moved is None:
-                sys.stderr.write(f"{name}: not in the remote cache\n")
-            else:
-                sys.stderr.write(f"{name}: {moved.blobs} blobs, {moved.bytes} bytes moved\n")
+        steps.locking.hold()
+        try:
+            for name in chosen_here(steps, rest):
+                self._move(verb, steps, name)
+        finally:
+            steps.locking.release()
         # A miss costs a build and nothing else.
         return 0
+
+    def _move(self, verb: str, steps: Steps, name: str) -> None:
+        moved: Moved | None
+        if verb == "push":
+            steps.build(name)
+            moved = steps.shared.caching.push(name)
+        else:
+            steps.locking.resolve([self.plan.bundle(name).image])
+            moved = steps.shared.caching.pull(name)
+        if moved is None:
+            sys.stderr.write(f"{name}: not in the remote cache\n")
+        else:
+            sys.stderr.write(f"{name}: {moved.blobs} blobs, {moved.bytes} bytes moved\n")
 
     def _key(self, rest: list[str]) -> int:
         from ..cache_key import cache_key
 
-        if rest:
-            raise DeclarationError("takes no names", subject="cache key")
+        if rest or self.options.shard is not None:
+            raise DeclarationError(
+                "is one for all bundles: takes neither names nor --shard", subject="cache key"
+            )
         lock = self.plan.workspace.lock
         found = cache_key(lock=lock.read_bytes() if lock.exists() else b"", host=self.plan.host)
         if self.options.json:

@@ -129,6 +129,15 @@ def test_cache_commands_name_a_cache_that_does_not_answer(verb: str, tmp_path: P
 
 
 @pytest.mark.parametrize("verb", ["push", "pull"])
+def test_the_machines_of_a_matrix_move_each_bundle_once(verb: str, tmp_path: Path) -> None:
+    declare(tmp_path, f"file://{tmp_path}/cache")
+    expect(doit_oci(tmp_path, "cache", "push"))
+    said = [doit_oci(tmp_path, "cache", verb, "--shard", f"{n}/2").stderr.decode() for n in (1, 2)]
+    moved = [line.partition(":")[0] for each in said for line in each.splitlines()]
+    assert sorted(name for name in moved if name in NAMES) == list(NAMES)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
 def test_cache_commands_are_refused_offline_and_builds_go_on(verb: str, tmp_path: Path) -> None:
     registry = '[[registry]]\nprefix = "127.0.0.1:9"\ninsecure = true\n'
     declare(tmp_path, "oci://127.0.0.1:9/cache", "push = true\n" + registry)

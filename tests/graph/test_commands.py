@@ -48,6 +48,13 @@ def test_an_export_comes_back_as_the_same_bundle(project: Path, suffix: str) -> 
     assert "taken" in again.stderr.decode()
 
 
+def test_an_export_to_standard_output_is_refused(project: Path) -> None:
+    result = doit_oci(project, "export", "hello-world", "-")
+    expect(result, 3)
+    assert "needs a path" in result.stderr.decode()
+    assert not (project / "-").exists()
+
+
 def test_an_imported_bundle_runs_without_a_declaration(project: Path) -> None:
     digest = digest_of(project)
     expect(doit_oci(project, "export", "hello-world", "out.tar"))

@@ -361,6 +361,11 @@ def test_shards_split_the_bundles_among_machines(tmp_path: Path) -> None:
             ["bundle:b", "--shard", "1/3"],
             "splits all bundles, or those of a pattern, and b is named",
         ),
+        (["lock", "--shard", "1/3"], "lock is no part of that"),
+        (["lock", "--check", "--shard", "1/3"], "lock is no part of that"),
+        (["gc", "--shard", "1/3"], "gc is no part of that"),
+        (["cache", "key", "--shard", "1/3"], "takes neither names nor --shard"),
+        (["cache", "push", "b", "--shard", "1/3"], "and b is named"),
     ],
 )
 def test_what_is_no_shard_is_refused(here: Path, words: list[str], said: str) -> None:
