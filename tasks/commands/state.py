@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from ..steps import Steps
 
 
+def bare(names: list[str]) -> list[str]:
+    """Names of bundles, also where targets such as ``bundle:NAME`` are given."""
+    return [name.partition(":")[2] or name for name in names]
+
+
 def chosen(plan: Plan, names: list[str]) -> list[str]:
     """The bundles that are named, or all. Raises: UnknownTarget."""
-    stripped = [name.partition(":")[2] or name for name in names]
-    return [plan.bundle(name).name for name in stripped] or list(plan.bundle_names())
+    return [plan.bundle(name).name for name in bare(names)] or list(plan.bundle_names())
 
 
 def chosen_here(steps: Steps, names: list[str]) -> list[str]:
@@ -72,7 +76,7 @@ class Clean(ProjectCommand):
     def perform(self, given: dict[str, Any], names: list[str]) -> int:
         from ..clean import no_build, refuse_running, remove, remove_half_done, running
 
-        space = self.plan.workspace
+        space, names = self.plan.workspace, bare(names)
         if given["dry_run"]:
             for path in self._outputs(names, running(space)):
                 sys.stderr.write(f"would remove {path}\n")

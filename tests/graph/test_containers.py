@@ -66,7 +66,7 @@ def test_clean_leaves_a_running_container_its_tree(project: Path) -> None:
     expect(doit_oci(project, "bundle"))
     expect(doit_oci(project, "run:long", "--detach"))
     try:
-        for words in (["clean", "long"], ["clean"]):
+        for words in (["clean", "long"], ["clean", "bundle:long"], ["clean"]):
             result = doit_oci(project, *words)
             expect(result, 1)
             assert "long: kept, because a container runs from it" in result.stderr.decode()
