@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from .locking import Locking
 from .project.workspace import BUILDING
-from .sharing import remember_project
 from .step import Step
 from .store.guard import SharedGuard
 
@@ -43,6 +42,8 @@ class Invocation:
         """Be seen to build: by ``clean`` for as long as it goes on, by every later ``gc``."""
         self.building.take()
         if not self._is_remembered:
+            from .sharing import remember_project
+
             self._is_remembered = True
             remember_project(self.space)
 
