@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from tasks.project.lock import Lock, load_lock
 from tasks.project.plan import Options
 from tasks.project_folder import open_plan
 
-from .support.command import CHECKOUT, doit_oci, expect
+from .support.command import doit_oci, expect, run_python
 from .support.layers import item, tar
 from .support.layout import write_layout
 
@@ -68,14 +65,8 @@ def test_run_gives_the_container_this_process_streams(project: Path) -> None:
         "status = open_project('.').run('hello-world')\n"
         "print('status', status, 'doit' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(project, code)
+    assert done.returncode == 0, done.stderr
     assert "Hello from doit-oci!" in done.stdout
     assert done.stdout.splitlines()[-1] == "status 0 False"
 
@@ -171,14 +162,7 @@ def test_a_kill_in_a_block_loses_no_work(project: Path) -> None:
         "    print(*(found.build(name).digest for name in ('hello-world', 'loud')), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    killed = run_python(project, code)
     assert killed.returncode == -9, killed.stderr
     lock = load_lock(project / "images.lock")
     assert (lock.images, lock.bundles) == (("hello-world",), ())

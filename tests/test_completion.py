@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from tasks.completion import (
 )
 from tasks.creators import STEPS as GRAPH_STEPS
 
-from .support.command import CHECKOUT, DOOR, doit_oci, expect
+from .support.command import CHECKOUT, DOOR, doit_oci, expect, run_python
 
 TOML = """\
 [images.hello-world]
@@ -120,14 +119,8 @@ def test_neither_doit_nor_toml_is_loaded(project: Path) -> None:
         "import sys; from tasks.cli import main; main(['__complete', 'doit-oci run:'])\n"
         "print(*sorted(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(project, code)
+    assert done.returncode == 0, done.stderr
     *words, modules = done.stdout.splitlines()
     assert words == ["run:hello-world", "run:quoted", "run:shell"]
     assert not {"doit", "tomllib", "tomlkit", "tasks.creators", "pathlib"} & set(modules.split())

@@ -30,6 +30,18 @@ def doit_oci(
     )
 
 
+def run_python(project: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that imports our modules in ``project``, whatever its status."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def start_doit_oci(project: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
     """As :func:`doit_oci`, and go on beside it; what it says on standard error can be read."""
     return subprocess.Popen(
